@@ -1,15 +1,15 @@
-//! Limits on answers, whatever a caller asks for. The memory that an answer needs is a multiple of its text, and a
-//! large multiple where metadata and properties have many small values.
+//! Limits on answers, independent of a caller's request. The memory that an answer needs is a multiple of its
+//! text, and a large multiple if metadata and properties have many small values.
 
 use super::recall::MOST_MAX_CHARS;
 use crate::domain::ObjectText;
 
-/// Most objects and arrays in the memories or the history of one answer.
+/// Maximum number of objects and arrays in the memories or the history of one answer.
 pub(super) const MOST_CONTAINERS: usize = 10_000;
-/// Full memories, entities or relations that are read from the database at once.
+/// Number of full memories, entities or relations that are read from the database at once.
 pub(super) const PORTION: usize = 32;
 
-/// What the properties of entities, or of relations, may still take in one answer.
+/// The remaining budget of an answer for properties of entities or relations.
 pub(super) struct PropertyBudget {
     bytes: usize,
     containers: usize,
@@ -41,7 +41,7 @@ impl PropertyBudget {
         self.containers -= containers;
     }
 
-    /// Says how many properties were left out, and how to read them.
+    /// Describes how many properties were left out, and how to read them.
     pub(super) fn note(&self, what: &str) -> Option<String> {
         (self.left_out > 0).then(|| {
             format!(

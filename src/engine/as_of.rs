@@ -1,5 +1,5 @@
-//! Recall as of an earlier time. The index finds memories that did not change since; the others are rebuilt from their
-//! history and searched here.
+//! Recall as of an earlier point in time. The index finds memories that have not changed since; the others are rebuilt
+//! from their history and searched here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::domain::memory::{content_hash, indexed_text};
 use crate::domain::{Analyzer, AsOf, Filter, Hit, Memory, UsageStats};
 use crate::store::{Changed, LexicalQuery, MOST_CHANGED, MOST_CHANGED_BYTES};
 
-/// Memories that changed since, as they were then.
+/// Memories that have changed since, in their earlier state.
 #[derive(Debug, Default)]
 pub(super) struct ThenMemories {
-    /// Those that pass the filter.
+    /// The memories that pass the filter.
     pub(super) memories: Vec<Memory>,
     /// The terms of the query in each of them.
     found: Vec<FoundTerms>,
@@ -23,7 +23,7 @@ pub(super) struct ThenMemories {
     expired: bool,
 }
 
-/// A text as far as the query is concerned.
+/// The terms of a text that occur in the query.
 #[derive(Debug)]
 struct FoundTerms {
     length: u32,
@@ -32,7 +32,7 @@ struct FoundTerms {
 }
 
 impl Engine {
-    /// Loads the memories that changed since the time asked about, with the given terms of each; none for the present.
+    /// Loads the memories that changed since the requested time, with the given terms of each; none for the present.
     pub(super) async fn load_as_of(
         &self,
         call: &Call,
@@ -135,7 +135,7 @@ impl ThenMemories {
         partial.into_iter().chain(expired).collect()
     }
 
-    /// Adds the terms to the counts: a query leaves out terms that no memory contains today.
+    /// Adds the terms to the counts, because a query omits terms that no current memory contains.
     pub(super) fn count_terms(&self, Lexicon { stats, matches }: &mut Lexicon, terms: &[String]) {
         for found in &self.found {
             stats.documents += 1;
@@ -149,7 +149,7 @@ impl ThenMemories {
         }
     }
 
-    /// The memories that `query` finds, scored as the index scores.
+    /// Returns the memories that `query` finds, scored like those of the index.
     pub(super) fn find_hits(&self, query: &LexicalQuery) -> Vec<Hit> {
         let all = self.memories.iter().zip(&self.found);
         let hits = all.map(|(memory, found)| found.score_memory(memory, query));

@@ -18,21 +18,21 @@ use crate::domain::{Filter, Kind, Memory, Scope};
 use crate::store::ReviewQuery;
 use crate::store::graph::EntityQuery;
 
-/// From here on two memories are worth a look.
+/// Minimum similarity of a candidate pair.
 const WORTH_A_LOOK: f64 = 0.4;
-/// Newest memories that are compared where none is named.
+/// Number of newest memories that are compared if no memory is named.
 const COMPARED: usize = 20;
-/// Pairs of an answer.
+/// Maximum number of pairs of an answer.
 const MOST_PAIRS: usize = 20;
-/// Newest memories that mention an entity, before the session narrows them.
+/// Number of newest memories that mention an entity, before the filter by session.
 const MOST_MENTIONING: usize = 200;
-/// Characters of a candidate's text that are shown.
+/// Maximum number of characters of a candidate's text.
 const SHOWN_CHARS: usize = 160;
 
-/// Two similar memories, labelled as `judge` would treat them by default.
+/// Two similar memories, labeled as `judge` would treat them by default.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PairView {
-    /// How similar they are, from 0 to 1.
+    /// Similarity from 0 to 1.
     pub similarity: f64,
     /// The newer one.
     pub keep: CandidateView,
@@ -43,9 +43,9 @@ pub struct PairView {
 /// One memory of a pair.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CandidateView {
-    /// Its ID.
+    /// ID of the memory.
     pub id: String,
-    /// When it happened.
+    /// Time of the event.
     pub occurred_at: String,
     /// The beginning of its text.
     pub content: String,
@@ -61,7 +61,7 @@ impl CandidateView {
     }
 }
 
-/// A memory as far as a pair needs it.
+/// The data of a memory that a pair needs.
 #[derive(Debug, Clone)]
 struct Compared {
     id: Uuid,
@@ -79,12 +79,12 @@ impl From<&Memory> for Compared {
     }
 }
 
-/// Two memories, and how similar they are.
+/// Two memories and their similarity.
 type ComparedPair = (Compared, Compared, f64);
 
 impl Engine {
-    /// Pairs that were not judged yet: those that look alike, of the memory or of the newest ones, or those that mention
-    /// the same entity. Two memories contradict each other about somebody in quite different words.
+    /// Returns pairs that were not judged yet: similar ones among the named or the newest memories, or all pairs that
+    /// mention the same entity. Memories about an entity may contradict each other in quite different words.
     pub(super) async fn candidates(
         &self,
         call: &Call,
@@ -156,7 +156,7 @@ impl Engine {
         Ok(pairs.into_iter().take(MOST_PAIRS).map(view).collect())
     }
 
-    /// Every pair of these memories, and how much of their words the two have in common.
+    /// Returns every pair of these memories, and the share of words that they have in common.
     fn pair_all(&self, memories: &[Memory]) -> Vec<ComparedPair> {
         let compared: Vec<(Compared, HashSet<String>)> = memories
             .iter()
@@ -172,7 +172,7 @@ impl Engine {
         pairs
     }
 
-    /// The newest memories of the caller's own project that mention an entity and pass the filter.
+    /// Returns the newest memories of the caller's own project that mention an entity and pass the filter.
     async fn mentioning(
         &self,
         call: &Call,

@@ -1,17 +1,17 @@
-//! Suggestions for a word that a person is typing.
+//! Completion of a word that a person is typing.
 
 use super::{Call, Engine, EngineError};
 use crate::domain::graph::name_key;
 use crate::domain::validate::{MAX_NAME_BYTES, MAX_TAG_BYTES};
 use crate::store::graph::EntityQuery;
 
-/// Most suggestions of an answer; the protocol allows as many.
+/// Maximum number of suggestions, which is that of the protocol.
 const MAX_SUGGESTIONS: usize = 100;
 
 /// The kind of word to complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completable {
-    /// The id of a memory.
+    /// The ID of a memory.
     Id,
     /// A tag in use.
     Tag,
@@ -20,10 +20,10 @@ pub enum Completable {
 }
 
 impl Engine {
-    /// Words that begin with `prefix`, the likeliest first. Returns an empty list if nothing can begin with it.
+    /// Returns words that begin with `prefix`, likeliest first. Returns an empty list if nothing can begin with
+    /// it.
     ///
-    /// # Errors
-    /// When the database does not answer.
+    /// # Errors Fails if the database does not respond.
     pub async fn complete(
         &self,
         call: &Call,
@@ -56,7 +56,8 @@ impl Engine {
                 let found = call
                     .database(self.store.entities(&call.scope, &query))
                     .await?;
-                // Several readable projects may know one by the same name; they come side by side.
+                // Several readable projects may know an entity by the same name, so that equal names are
+                // adjacent.
                 let mut names: Vec<String> = found.into_iter().map(|entity| entity.name).collect();
                 names.dedup();
                 Ok(names)

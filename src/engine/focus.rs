@@ -14,11 +14,11 @@ use crate::domain::validate::{self, Invalid, Problems};
 use crate::store::Referable;
 use crate::store::focus::{Focused, NewFocus, Place};
 
-/// Archived items of a page.
+/// Number of archived items of a page.
 const PAGE: usize = 20;
-/// Importance of an item without one.
+/// Default importance of an item.
 const DEFAULT_IMPORTANCE: f64 = 0.5;
-/// The reason for an item that is dropped without one.
+/// Default reason for dropping an item.
 const DROPPED: &str = "dropped";
 
 /// What to do.
@@ -80,7 +80,7 @@ pub enum FocusAction {
 }
 
 impl FocusAction {
-    /// The name in calls.
+    /// Returns the name in calls.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -94,7 +94,7 @@ impl FocusAction {
         }
     }
 
-    /// The arguments that it reads, besides session.
+    /// Returns the arguments that the action reads, besides session.
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Add => &["content", "importance"],
@@ -107,7 +107,7 @@ impl FocusAction {
 }
 
 impl FocusParams {
-    /// The action that is meant: without a name, a content is to be added.
+    /// Returns the intended action: without an explicit action, a content means add.
     #[must_use]
     pub fn meant(&self) -> FocusAction {
         self.action.unwrap_or(if self.content.is_some() {
@@ -117,7 +117,7 @@ impl FocusParams {
         })
     }
 
-    /// The arguments that are given, besides action and session.
+    /// Returns the given arguments, besides action and session.
     fn given(&self) -> impl Iterator<Item = &'static str> {
         let given = [
             ("content", self.content.is_some()),
@@ -134,14 +134,14 @@ impl FocusParams {
             .map(|(name, _)| name)
     }
 
-    /// Arguments that the action does not read.
+    /// Returns arguments that the action ignores.
     fn unread_arguments(&self, action: FocusAction) -> Vec<&'static str> {
         self.given()
             .filter(|name| !action.arguments().contains(name))
             .collect()
     }
 
-    /// Refuses everything that can be seen to be wrong without the database.
+    /// Refuses every error that is detectable without the database.
     fn check(&self) -> Result<(), Invalid> {
         let mut problems = Problems::default();
         problems.check(validate::optional_text(
@@ -151,7 +151,7 @@ impl FocusParams {
         ));
         let action = self.meant();
         let unread = self.unread_arguments(action);
-        // A text that is given is meant to be stored.
+        // A given text is meant to be stored.
         if let Some(content) = self
             .content
             .as_ref()
@@ -172,7 +172,7 @@ impl FocusParams {
         problems.refuse_if_any()
     }
 
-    /// Refuses values of the arguments that the action reads.
+    /// Refuses invalid values of the arguments that the action reads.
     fn check_arguments_of(&self, action: FocusAction) -> Result<(), Invalid> {
         let mut problems = Problems::default();
         match action {
@@ -304,8 +304,7 @@ impl Engine {
 
     /// Adds, lists, touches, drops, restores or saves items of the working memory.
     ///
-    /// # Errors
-    /// [`EngineError::Invalid`] names the argument that is missing or refused; an unknown ID is not found.
+    /// # Errors [`EngineError::Invalid`] names the missing or refused argument; an unknown ID is not found.
     pub async fn focus(
         &self,
         call: &Call,
@@ -468,7 +467,7 @@ impl Engine {
         })
     }
 
-    /// Stores the memory first: after an interruption the item is still there, and saving it again finds the same
+    /// Stores the memory first: after an interruption the item still exists, and saving it again finds the same
     /// memory.
     async fn save_as_memory(
         &self,

@@ -1,4 +1,4 @@
-//! Deleting, restoring and purging.
+//! Deletes, restores and purges memories.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,9 +11,9 @@ use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{Memory, Proposal};
 use crate::store::{ForgetMode, StoreError};
 
-/// More changed memories are counted, but not listed.
+/// Maximum number of changed memories that are listed; more are only counted.
 const MOST_LISTED: usize = 20;
-/// Characters of a text that a list shows.
+/// Maximum number of characters of a text in the list.
 const SHOWN_CHARS: usize = 80;
 
 /// What to forget.
@@ -70,7 +70,7 @@ pub struct ForgetOutput {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ForgottenView {
     pub id: String,
-    /// The beginning of its text; absent for a purged one.
+    /// The beginning of its text; absent for a purged memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
 }
@@ -94,11 +94,10 @@ impl Engine {
         problems.refuse_if_any()
     }
 
-    /// Deletes, restores or purges memories of the caller's own project, all or none. Protected ones do not change:
-    /// a review asks their owner.
+    /// Deletes, restores or purges memories of the caller's own project, all or none. Protected memories do not
+    /// change: a review asks their owner.
     ///
-    /// # Errors
-    /// Not found, naming every unknown ID.
+    /// # Errors Not found, naming every unknown ID.
     pub async fn forget(
         &self,
         call: &Call,
@@ -140,7 +139,7 @@ impl Engine {
         })
     }
 
-    /// Changes the memories that are not protected and asks the owner of the others.
+    /// Changes the memories that are not protected, and asks the owner of the others.
     async fn forget_unprotected(
         &self,
         call: &Call,
@@ -193,7 +192,7 @@ impl From<Mode> for ForgetMode {
 }
 
 impl Mode {
-    /// The participle in sentences.
+    /// Returns the participle for sentences.
     #[must_use]
     pub fn done(self) -> &'static str {
         match self {
@@ -203,7 +202,7 @@ impl Mode {
         }
     }
 
-    /// Whether it changes a memory in this state.
+    /// Returns whether the mode changes a memory in this state.
     fn applies_to(self, memory: &Memory) -> bool {
         match self {
             Self::Delete => memory.deleted_at.is_none(),
@@ -227,7 +226,7 @@ impl Mode {
 }
 
 impl ForgottenView {
-    /// A purged text is not repeated: nothing of it is to remain.
+    /// The text of a purged memory is not repeated, because none of it may remain.
     fn new(memory: &Memory, mode: Mode) -> Self {
         let shown = || memory.content.chars().take(SHOWN_CHARS).collect();
         Self {

@@ -1,4 +1,5 @@
-//! Reading memories by id and entities by name, within a budget. The answer names what does not fit, and how to read it.
+//! Reads memories by ID and entities by name, within a budget. The answer names the parts that do not fit, and how to
+//! read them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,13 +21,13 @@ use crate::domain::validate::{self, Invalid, Problems};
 use crate::store::graph::EntityQuery;
 use crate::store::{HistoryQuery, Link};
 
-/// Most entities of a call.
+/// Maximum number of entities of a call.
 const MAX_NAMES: usize = 20;
-/// Relations, in each direction, and memories of an entity.
+/// Maximum number of relations, in each direction, and of memories of an entity.
 const MOST_OF_EACH: usize = 20;
-/// Characters of memories and history in an answer, unless the caller names another number.
+/// Default maximum of characters of memories and history in an answer.
 const DEFAULT_MAX_CHARS: usize = 40_000;
-/// Entries of the history that are read from the database at once, and bytes of their earlier states.
+/// Number of history entries that are read from the database at once, and bytes of their earlier states.
 const HISTORY_PORTION: (usize, usize) = (50, 256 << 10);
 
 /// What to read.
@@ -59,7 +60,7 @@ pub struct GetParams {
 }
 
 impl GetParams {
-    /// The most characters that the printed answer may have.
+    /// Returns the maximum number of characters of the printed answer.
     #[must_use]
     pub fn budget(&self) -> usize {
         self.max_chars.unwrap_or(DEFAULT_MAX_CHARS)
@@ -117,7 +118,7 @@ pub struct HistoryView {
     pub new: Option<Value>,
 }
 
-/// A request that can be carried out.
+/// A validated request.
 struct Request {
     ids: Vec<Uuid>,
     names: Vec<String>,
@@ -129,7 +130,7 @@ struct Request {
 }
 
 impl Request {
-    /// Turns parameters that [`check_get`] accepted into a request.
+    /// Converts parameters that [`check_get`] accepted to a request.
     fn new(params: GetParams, ids: Vec<Uuid>) -> Result<Self, Invalid> {
         let max_chars = params.budget();
         let question = cursor::question_hash(&(
@@ -154,7 +155,7 @@ impl Request {
         })
     }
 
-    /// Whether the memories of the one entity can be read page by page.
+    /// Returns whether the memories of the single entity can be read page by page.
     fn pages_memories(&self) -> bool {
         self.ids.is_empty() && self.names.len() == 1
     }
@@ -164,7 +165,7 @@ impl Request {
     }
 }
 
-/// Refuses everything that can be seen to be wrong without the database.
+/// Refuses every error that is detectable without the database.
 fn check_get(params: &GetParams) -> Result<(), Invalid> {
     let mut problems = Problems::default();
     if params.ids.is_empty() && params.entities.is_empty() {
@@ -190,12 +191,12 @@ fn check_get(params: &GetParams) -> Result<(), Invalid> {
     problems.refuse_if_any()
 }
 
-/// What an answer may still use. The first part always fits, so that every call leads on.
+/// The remaining budget of an answer. The first part always fits, so that every call makes progress.
 struct Budget {
     chars: usize,
     containers: usize,
     used: bool,
-    /// Whether something was refused for its number of objects and arrays alone.
+    /// Whether a part was refused only for its number of objects and arrays.
     crowded: bool,
 }
 
@@ -209,7 +210,7 @@ impl Budget {
         }
     }
 
-    /// Whether `part` fits, measured as JSON, which is the longer form of an answer.
+    /// Returns whether `part` fits, measured as JSON, which is the longer form of an answer.
     fn admits(&mut self, part: &impl Serialize) -> bool {
         let text = serde_json::to_string(part).unwrap_or_default();
         let (chars, containers) = (text.chars().count(), count_containers(&text));
@@ -224,7 +225,7 @@ impl Budget {
         true
     }
 
-    /// What the rest does not fit into, in words.
+    /// Describes the limit that the rest exceeds.
     fn limit(&self, max_chars: usize) -> String {
         if self.crowded {
             "one answer".to_owned()
@@ -243,10 +244,9 @@ impl Engine {
         check_get(params)
     }
 
-    /// Reads memories by id and entities by name; unknown ones are listed, not refused.
+    /// Reads memories by ID and entities by name; unknown ones are listed rather than refused.
     ///
-    /// # Errors
-    /// [`EngineError::Invalid`] for an id, a name or a cursor that cannot be one.
+    /// # Errors [`EngineError::Invalid`] for an ID, a name or a cursor of invalid form.
     pub async fn get(&self, call: &Call, params: GetParams) -> Result<GetOutput, EngineError> {
         check_get(&params)?;
         let (ids, unmatched) = self.resolve_known(call, "ids", &params.ids).await?;
@@ -326,7 +326,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads entities by name; gives the memories that mention them.
+    /// Reads entities by name; returns the memories that mention them.
     async fn read_entities(
         &self,
         call: &Call,
@@ -367,7 +367,7 @@ impl Engine {
         Ok(mentioned)
     }
 
-    /// Entities by name, in the order of the names, and the names that are not known.
+    /// Returns entities in the order of the names, and the unknown names.
     async fn find_entities(
         &self,
         call: &Call,
@@ -395,7 +395,7 @@ impl Engine {
         Ok((found, unknown.collect()))
     }
 
-    /// Reads the history of the memories from a place on, newest entries first, until the budget is used.
+    /// Reads the history of the memories from a position on, newest entries first, until the budget is used.
     async fn read_history(
         &self,
         call: &Call,
@@ -407,7 +407,7 @@ impl Engine {
         for (index, id) in request.ids.iter().enumerate().skip(first) {
             let mut after = None;
             if place.is_none() {
-                // The memory as it is shows the result of the newest change. On a later page, the first entry does.
+                // The current memory shows the result of the newest change. On a later page, the first entry does.
                 let memories = call
                     .database(self.store.get(&call.scope, &[*id], request.include_deleted))
                     .await?;
@@ -427,7 +427,7 @@ impl Engine {
                 let mut page = call
                     .database(self.store.history_page(&call.scope, &query))
                     .await?;
-                // The entry at the place was shown before; what it changed is what the next one led to.
+                // The entry at the position was already shown; its earlier state is the result of the next one.
                 if let (Some(shown), Some(entry)) = (place, page.first())
                     && entry.place == shown
                 {
@@ -464,13 +464,13 @@ impl Engine {
 }
 
 impl HistoryView {
-    /// The fields that differ between the state before a change and the one after it, where that is known.
+    /// Returns the fields that differ between the state before a change and the one after it, if that is known.
     fn new(entry: History, after: Option<&Value>) -> Self {
         let (old, new) = match (&entry.old, after) {
             (Some(old), Some(new)) => difference(old, new),
             _ => (None, None),
         };
-        // Nobody gives a reason when a new memory replaces an old one: the new one is the reason.
+        // No reason is given if a new memory replaces an old one; the new memory is the reason.
         let successor = || {
             Some(format!(
                 "superseded by {}",
@@ -495,7 +495,7 @@ impl HistoryView {
     }
 }
 
-/// The view of a memory with its place in a chain of replacements.
+/// Returns the view of a memory with its position in a chain of replacements.
 fn chained(memory: Memory, links: &[Link], project: &str) -> MemoryView {
     let id = memory.id;
     let mut view = MemoryView::new(memory, project);
@@ -508,10 +508,10 @@ fn chained(memory: Memory, links: &[Link], project: &str) -> MemoryView {
     view
 }
 
-/// The end of a memory's chain of replacements, if that is neither deleted nor purged.
+/// Returns the end of a memory's chain of replacements, unless that is deleted or purged.
 pub(super) fn current_successor(id: Uuid, links: &[Link]) -> Option<String> {
     let next = |id: Uuid| links.iter().find(|link| link.old == id);
-    // As many steps as there are links: enough for any chain, and an end for a circle.
+    // As many steps as there are links: enough for any chain, and finite for a cycle.
     let mut last = next(id);
     for _ in links {
         last = last.and_then(|link| next(link.by)).or(last);

@@ -1,4 +1,4 @@
-//! Reads entities and relations by number, within what one answer may show of their properties.
+//! Reads entities and relations by number, within the limit of an answer for their properties.
 
 use std::collections::HashMap;
 
@@ -7,22 +7,22 @@ use super::{Call, Engine, EngineError, RelationView};
 use crate::domain::graph::Entity;
 use crate::store::graph::EntityQuery;
 
-/// Entities or relations that are read from the database at once. Each may have 16 KiB of properties.
+/// Number of entities or relations that are read from the database at once. Each may have 16 KiB of properties.
 const PORTION: usize = 100;
 
 /// Entities, and views of the relations between them.
 #[derive(Default)]
 pub(super) struct GraphParts {
     pub(super) entities: HashMap<i64, Entity>,
-    /// By number, in the order that was asked for.
+    /// By number, in the requested order.
     pub(super) relations: Vec<(i64, RelationView)>,
-    /// What was left out.
+    /// Descriptions of omitted parts.
     pub(super) notes: Vec<String>,
 }
 
 impl Engine {
-    /// Reads entities, and relations between them. What was erased since is missing. Properties beyond the budget of
-    /// one answer are left out, those of the last numbers first.
+    /// Reads entities, and relations between them. Objects that were erased since are missing. Properties beyond the
+    /// budget of one answer are left out, those of the last numbers first.
     pub(super) async fn read_parts(
         &self,
         call: &Call,

@@ -41,7 +41,7 @@ pub struct EntityView {
 }
 
 impl EntityView {
-    /// The view of `entity` for a caller whose own project is `own_project`.
+    /// Creates the view of `entity` for a caller whose own project is `own_project`.
     #[must_use]
     pub fn new(entity: &Entity, own_project: &str) -> Self {
         Self {
@@ -85,7 +85,7 @@ pub struct RelationView {
 }
 
 impl RelationView {
-    /// The view of a relation; `None` when one of its ends is not among `names`.
+    /// Creates the view of a relation; `None` if one of its ends is not among `names`.
     #[must_use]
     pub fn new(relation: &Relation, names: &HashMap<i64, String>) -> Option<Self> {
         Some(Self {

@@ -2,17 +2,17 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Sentences about the state of the data. Clones share them.
+/// Sentences about the state of the data. Clones share state.
 #[derive(Debug, Clone, Default)]
 pub struct Notices(Arc<RwLock<Vec<String>>>);
 
 impl Notices {
-    /// Puts new sentences in the place of the old ones.
+    /// Replaces all sentences.
     pub fn replace(&self, sentences: Vec<String>) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = sentences;
     }
 
-    /// The present ones.
+    /// Returns the current sentences.
     #[must_use]
     pub fn current(&self) -> Vec<String> {
         self.0

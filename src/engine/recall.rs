@@ -1,4 +1,4 @@
-//! Finding memories: the one path that every recall takes.
+//! Finds memories: the single path of every recall.
 
 use std::collections::HashMap;
 
@@ -19,19 +19,20 @@ use crate::domain::ranking::{Page, PageEntry, order_after_successors};
 use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{AsOf, Filter, Hit, Memory};
 
-/// Hits of a recall that names no limit.
+/// Default number of hits.
 const DEFAULT_LIMIT: usize = 10;
-/// Hits of a first page without a limit if the query is about something else. They show that it is, and the cursor leads
-/// to the rest.
+/// Number of hits on a first page without an explicit limit if the query is about something else. They show that it is,
+/// and the cursor leads to the rest.
 const OFF_TOPIC_LIMIT: usize = 5;
-/// Characters of an answer that names no budget.
+/// Default maximum of characters of an answer.
 const DEFAULT_MAX_CHARS: usize = 12_000;
-/// Range of the characters of an answer.
+/// Minimum of the maximum number of characters of an answer.
 pub(super) const LEAST_MAX_CHARS: usize = 100;
 pub(super) const MOST_MAX_CHARS: usize = 1_000_000;
-/// Ranked hits that one page reads at most, for each hit of its limit: the others are folded into those before.
+/// Maximum number of ranked hits that one page reads for each hit of its limit: the others are folded into earlier
+/// ones.
 const MOST_FOLDED: usize = 5;
-/// Ranked hits among which superseded memories are put behind their successors.
+/// Number of ranked hits among which superseded memories are moved behind their successors.
 const ORDERED: usize = 100;
 
 /// What to look for.
@@ -89,7 +90,7 @@ pub struct RecallParams {
 }
 
 impl RecallParams {
-    /// The most characters that the printed answer may have.
+    /// Returns the maximum number of characters of the printed answer.
     #[must_use]
     pub fn budget(&self) -> usize {
         self.max_chars.unwrap_or(DEFAULT_MAX_CHARS)
@@ -100,8 +101,7 @@ impl Engine {
     /// Finds memories by words and meaning, or lists the newest; `max_chars` limits the texts. See
     /// [`Engine::recall_printed`].
     ///
-    /// # Errors
-    /// [`EngineError::Invalid`] for limits, times, tags and cursors that cannot be.
+    /// # Errors [`EngineError::Invalid`] for invalid limits, times, tags and cursors.
     pub async fn recall(
         &self,
         call: &Call,
@@ -117,12 +117,11 @@ impl Engine {
         self.recall_printed(call, params, &texts).await
     }
 
-    /// Finds memories by words and meaning, or lists the newest; `max_chars` limits what `print` makes of the answer,
-    /// as long as that leaves room for one hit. At most five statements, and a few more for looks back, folded hits and
-    /// the reasons of an empty answer.
+    /// Finds memories by words and meaning, or lists the newest; `max_chars` limits the output of `print`, as long as
+    /// there is room for one hit. Needs at most five statements, and a few more for earlier points in time, folded hits
+    /// and the reasons of an empty answer.
     ///
-    /// # Errors
-    /// As [`Engine::recall`].
+    /// # Errors As [`Engine::recall`].
     pub async fn recall_printed(
         &self,
         call: &Call,
@@ -151,7 +150,7 @@ impl Engine {
         };
         explained.fit_into(&mut output, &request.form, print);
         call.count_hits(output.hits.len());
-        // A look back is no use of what is believed today.
+        // A query of an earlier state does not count as use of current memories.
         if request.query.is_some() && request.filter.as_of == AsOf::Present {
             let recalled = output
                 .hits
@@ -177,7 +176,7 @@ impl Engine {
         let mut past = past.memories;
         past.retain(|memory| before.is_none_or(|seq| memory.seq < seq));
         past.sort_by_key(|memory| memory.seq);
-        // Twice as many as needed, since some may be folded.
+        // Twice as many as needed, because some may be folded.
         let most = 2 * request.limit;
         let mut page = new_page(request, request.limit);
         let (mut place, mut before) = (0, before);
@@ -237,7 +236,7 @@ impl Engine {
             let (found, confidence) = (ranking.hits.len(), ranking.confidence);
             let (notes, terms) = (ranking.notes.clone(), ranking.terms.clone());
             let (page, read) = self.read_page(call, ranking, request, offset).await?;
-            // Where folding has used up what was found, there may be more behind it.
+            // If folding has used up the hits, there may be more after them.
             let exhausted = !page.is_full() && read == found && found > wanted;
             if exhausted && wanted < MAX_RANKED {
                 wanted = MAX_RANKED;
@@ -249,7 +248,7 @@ impl Engine {
         }
     }
 
-    /// The page from `offset` on, and the position of the first hit that was not read.
+    /// Reads the page from `offset` on, and returns the position of the first hit that was not read.
     async fn read_page(
         &self,
         call: &Call,
@@ -301,7 +300,7 @@ impl Engine {
         Ok((page, total))
     }
 
-    /// Reads the memories of hits that are not known yet.
+    /// Reads the memories of hits that are not loaded yet.
     async fn read_hit_memories(
         &self,
         call: &Call,
@@ -315,7 +314,7 @@ impl Engine {
             .database(self.store.get(&call.scope, &ids, false))
             .await?;
         call.count_rows(hits.len());
-        // A memory that changed between the two statements is not what was known then.
+        // A memory that changed between the two statements no longer has its earlier state.
         let as_it_was = |memory: &Memory| {
             request.filter.as_of != AsOf::KnownThen || memory.updated_at <= request.filter.now
         };
@@ -386,7 +385,7 @@ impl Engine {
             ..params.clone()
         };
         let question = cursor::question_hash(&unpaged);
-        // A filter that is refused makes another question, for which every cursor is wrong.
+        // If the filter is refused, the query is another one, for which every cursor is wrong.
         let position = match (&params.cursor, &filter) {
             (Some(text), Some(_)) => problems.accept(cursor::decode(text, &question).map(Some)),
             (Some(text), None) => problems.accept(cursor::check_form(text).map(|()| None)),
@@ -410,7 +409,7 @@ impl Engine {
     }
 }
 
-/// The query without white space around it and of bounded length; none where the newest memories are asked for.
+/// Returns the query without white space around it and limited in length; none if the newest memories are requested.
 fn accept_query(query: Option<&str>, notes: &mut Vec<String>) -> Result<Option<String>, Invalid> {
     let Some(query) = query else { return Ok(None) };
     let mut text = query.trim().to_owned();
@@ -475,7 +474,7 @@ fn accept_filter(params: &RecallParams, now: DateTime<Utc>) -> Result<Filter, In
     })
 }
 
-/// The time that the question is about.
+/// Returns the time to which the query refers.
 fn accept_time(
     params: &RecallParams,
     now: DateTime<Utc>,
@@ -492,7 +491,7 @@ fn accept_time(
     }
 }
 
-/// An empty page. An index shows no metadata, which therefore does not limit its hits.
+/// Creates an empty page. An index shows no metadata, which therefore does not limit its hits.
 fn new_page(request: &Request, limit: usize) -> Page {
     match request.form.detail {
         Detail::Index => Page::new(limit),
@@ -500,17 +499,18 @@ fn new_page(request: &Request, limit: usize) -> Page {
     }
 }
 
-/// A text that could be stored is searched for as a whole, so that it is found by itself.
+/// Returns whether a text could be stored and is therefore searched for as a whole, so that every memory is found by
+/// its own text.
 fn is_storable(text: &str) -> bool {
     text.len() <= validate::MAX_CONTENT_BYTES
 }
 
-/// A recall whose arguments were accepted.
+/// The validated arguments of a recall.
 pub(super) struct Request {
     pub(super) query: Option<String>,
     pub(super) filter: Filter,
     limit: usize,
-    /// Whether the caller named it.
+    /// Whether the caller set the limit.
     limited: bool,
     form: AnswerForm,
     position: Option<Position>,

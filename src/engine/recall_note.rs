@@ -1,4 +1,5 @@
-//! Which memories recall returned, gathered in memory and written in batches: a recall never waits for a write.
+//! Records which memories recall returned. Records are collected in memory and written in batches, so that a
+//! recall never waits for a write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -9,10 +10,10 @@ use super::Engine;
 use crate::domain::Scope;
 use crate::store::StoreError;
 
-/// Most ids that wait; further ones are dropped, since use statistics must never grow without a bound.
+/// Maximum number of waiting IDs; further ones are dropped, because use statistics must not grow without limit.
 const MAX_WAITING: usize = 20_000;
 
-/// Recalled ids by scope, waiting for [`Engine::flush_recall_notes`].
+/// Recalled IDs by scope, waiting for [`Engine::flush_recall_notes`].
 #[derive(Debug, Default)]
 pub struct RecallNotes {
     waiting: Mutex<BTreeMap<String, (Scope, BTreeSet<Uuid>)>>,
@@ -35,10 +36,9 @@ impl RecallNotes {
 }
 
 impl Engine {
-    /// Writes the gathered notes. Drops notes that cannot be written.
+    /// Writes the collected records. Drops records that cannot be written.
     ///
-    /// # Errors
-    /// The first error of the store.
+    /// # Errors The first error of the store.
     pub async fn flush_recall_notes(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         for (scope, ids) in self.notes.take() {

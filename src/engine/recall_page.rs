@@ -1,4 +1,4 @@
-//! One page of an answer: the texts share the budget of characters.
+//! One page of an answer, whose texts share the budget of characters.
 
 use super::recall_view::{AnswerPrinter, Why};
 use super::view::date_of;
@@ -8,20 +8,20 @@ use crate::domain::passage::passage;
 use crate::domain::ranking::{Page, PageEntry, PageGroup};
 use crate::domain::reference::first_line;
 
-/// Characters of a text in an index.
+/// Number of characters of a text in an index.
 const INDEX_CHARS: usize = 36;
-/// Fewest characters of a shortened text; rather than less, the last hits go to the next page.
+/// Minimum number of characters of a shortened text; if there is less room, the last hits go to the next page.
 const LEAST_SHARE: usize = 80;
-/// Attempts to use the budget well; the fewest characters of each text are known to fit.
+/// Maximum number of attempts to use the budget well, once a number of characters is known to fit.
 const MOST_ATTEMPTS: usize = 6;
-/// Smallest budget in which there is room for [`SHORTENED`].
+/// Minimum budget that has room for [`SHORTENED`].
 const LEAST_NOTED: usize = 300;
-/// Says how to read the rest of a text.
+/// Explains how to read the rest of a text.
 const SHORTENED: &str = "Texts with … are shortened: get returns them in full.";
 
-/// How a page is answered.
+/// The form of the answer.
 pub(super) struct AnswerForm {
-    /// Most characters of the printed answer.
+    /// Maximum number of characters of the printed answer.
     pub(super) max_chars: usize,
     pub(super) detail: Detail,
     /// Whether to show why hits were found.
@@ -30,7 +30,7 @@ pub(super) struct AnswerForm {
     pub(super) question: String,
 }
 
-/// A page with what is needed to explain and print it.
+/// A page with the data to explain and print it.
 pub(super) struct ExplainedPage<'a> {
     pub(super) page: Page,
     /// The terms that hits refer to by index.
@@ -40,7 +40,7 @@ pub(super) struct ExplainedPage<'a> {
 }
 
 impl ExplainedPage<'_> {
-    /// Writes the hits into `output`, as many and as much of them as fit into the printed answer.
+    /// Writes as many hits, and as much of each, as fit into the printed answer into `output`.
     pub(super) fn fit_into(
         self,
         output: &mut RecallOutput,
@@ -110,7 +110,7 @@ fn describe_group(
     }
 }
 
-/// A hit that may have to be shortened.
+/// A hit that may need to be shortened.
 struct Entry {
     hit: HitView,
     terms: Vec<String>,
@@ -119,7 +119,7 @@ struct Entry {
 }
 
 impl Entry {
-    /// The hit with at most `room` characters of text.
+    /// Returns the hit with at most `room` characters of text.
     fn within(&self, room: usize) -> HitView {
         let mut hit = self.hit.clone();
         if self.length <= room {
@@ -133,7 +133,7 @@ impl Entry {
             .map(|term| term.rsplit('~').next().unwrap_or(term.as_str()))
             .collect();
         let mut left = room;
-        // The lesson first: it is what an episode is kept for.
+        // The lesson comes first, because it is the purpose of an episode.
         for text in [&mut hit.memory.lesson, &mut hit.memory.situation]
             .into_iter()
             .flatten()
@@ -146,7 +146,7 @@ impl Entry {
     }
 }
 
-/// Looks for how many hits, and how much text of each, make an answer that fits.
+/// Searches for the number of hits and the length of texts with which an answer fits.
 struct Fitting<'a> {
     entries: Vec<Entry>,
     end: Option<Position>,
@@ -158,7 +158,7 @@ struct Fitting<'a> {
 impl Fitting<'_> {
     fn write(self, output: &mut RecallOutput) {
         let (most, budget) = (self.entries.len(), self.form.max_chars);
-        // Texts that are far too long are not even printed once.
+        // If the texts are far too long, the full answer is not printed at all.
         let length: usize = self.entries.iter().map(|entry| entry.length).sum();
         if length <= 2 * budget && self.try_with(output, most, budget) <= budget {
             return;
@@ -166,7 +166,7 @@ impl Fitting<'_> {
         let mut kept = most;
         let mut printed = self.try_with(output, kept, LEAST_SHARE);
         while printed > budget && kept > 1 {
-            // Each entry takes at least its share of what is printed.
+            // Each entry gets at least its share of the printed characters.
             let share = (printed / kept).max(1);
             kept = kept
                 .saturating_sub(((printed - budget) / (2 * share)).max(1))
@@ -193,8 +193,8 @@ impl Fitting<'_> {
         self.try_with(output, kept, if kept == 1 { 0 } else { LEAST_SHARE });
     }
 
-    /// Makes the answer with the first `kept` hits, each with at most `share` characters of text, and says how long it
-    /// is when printed.
+    /// Builds the answer with the first `kept` hits and at most `share` characters of text each, and returns its
+    /// printed length.
     fn try_with(&self, output: &mut RecallOutput, kept: usize, share: usize) -> usize {
         output.hits = self.entries[..kept]
             .iter()
@@ -214,8 +214,8 @@ impl Fitting<'_> {
     }
 }
 
-/// The most characters that each text may have if all together have at most `room`: what short texts leave over goes to
-/// the long ones.
+/// Returns the maximum number of characters per text if all together may have `room`: characters that short texts do
+/// not need go to long ones.
 fn even_share(lengths: &[usize], room: usize) -> usize {
     let mut sorted = lengths.to_vec();
     sorted.sort_unstable();

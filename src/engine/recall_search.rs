@@ -1,8 +1,8 @@
 //! Finds and ranks the memories for a query.
 //!
-//! Three store calls with plain values around the pure steps of `domain::ranking`: the lexicon, while the embedder computes
-//! the vector of the query; the candidates by words and by meaning; and their context. Without an embedder, or if it does
-//! not answer in time, words alone are searched, and a note says so.
+//! Makes three store calls with plain values around the pure steps of `domain::ranking`: the lexicon, while the
+//! embedder computes the vector of the query; the candidates by words and by meaning; and their context. Without an
+//! embedder, or if it does not respond in time, only words are searched, and a note reports it.
 
 use super::as_of::ThenMemories;
 use super::{Call, Engine, EngineError};
@@ -21,9 +21,9 @@ use crate::store::{
     CandidateQuery, Candidates, ContextQuery, ConversationContext, LexicalQuery, VectorQuery,
 };
 
-/// Most ranked hits that paging reaches.
+/// Maximum number of ranked hits that paging reaches.
 pub(super) const MAX_RANKED: usize = 1_000;
-/// The model that confidence was fitted to.
+/// The model to which confidence was fitted.
 const KNOWN_MODEL: &str = "all-MiniLM-L6-v2";
 
 /// Hits, best first.
@@ -32,11 +32,11 @@ pub(super) struct Ranking {
     pub(super) hits: Vec<Hit>,
     /// The terms that hits refer to by index; `asked~found` for a substitute.
     pub(super) terms: Vec<String>,
-    /// How likely it is that any hit answers the query, 0 to 1.
+    /// Probability that any hit answers the query, 0 to 1.
     pub(super) confidence: f64,
     /// Whether the query is almost certainly about something else.
     pub(super) off_topic: bool,
-    /// Memories that changed since the time asked about, as they were.
+    /// Memories that changed since the requested time, in their earlier state.
     pub(super) past: Vec<Memory>,
     pub(super) notes: Vec<String>,
 }
@@ -47,7 +47,7 @@ struct Semantic {
     hits: Option<Vec<Hit>>,
     /// Whether confidence can be computed from the cosines.
     calibrated: bool,
-    /// Why there are no hits although there is an embedder.
+    /// The reason why there are no hits although there is an embedder.
     note: Option<String>,
 }
 
@@ -66,7 +66,7 @@ impl Semantic {
 }
 
 impl Engine {
-    /// The best `wanted` hits and, if there are more, at least one more.
+    /// Returns the best `wanted` hits and, if there are more, at least one more.
     pub(super) async fn find_hits(
         &self,
         call: &Call,
@@ -96,7 +96,7 @@ impl Engine {
         let (mut words, semantic) = self.read_candidates(call, &search, vector).await?;
         add_lexical_hits(&mut words, past.find_hits(&search), &search.terms);
         let semantic_empty = semantic.is_empty();
-        // Without any vector there is no nearness.
+        // Without any vector there is no similarity.
         let calibrated = semantic.calibrated && !semantic_empty;
         let mut candidates = merge(words, semantic.hits, depth);
         let names = if lexicon.stats.has_entities {
@@ -111,7 +111,7 @@ impl Engine {
         let ranked = rank_candidates(&query, candidates, context.entities, calibrated, now);
         let mut notes = past.list_notes();
         notes.extend(semantic.note);
-        // Cosines of another model may mean an answer, but its scale is not known.
+        // Cosines of another model may indicate an answer, but their scale is unknown.
         let judged = calibrated || semantic_empty;
         if judged && !ranked.hits.is_empty() {
             notes.extend(describe_confidence(ranked.confidence));
@@ -126,7 +126,7 @@ impl Engine {
         })
     }
 
-    /// Loads the memories that changed since the time asked about, and counts their terms in the lexicon.
+    /// Loads the memories that changed since the requested time, and counts their terms in the lexicon.
     async fn load_with_lexicon(
         &self,
         call: &Call,
@@ -141,7 +141,7 @@ impl Engine {
         Ok(past)
     }
 
-    /// Candidates by words and by meaning. A failure of the latter is a note.
+    /// Reads candidates by words and by meaning. A failure of the latter becomes a note.
     async fn read_candidates(
         &self,
         call: &Call,
@@ -180,7 +180,7 @@ impl Engine {
         Ok((lexical, semantic))
     }
 
-    /// Turns next to candidates, and memories that mention entities named in the query.
+    /// Reads turns next to candidates, and memories that mention entities of the query.
     async fn read_context(
         &self,
         call: &Call,

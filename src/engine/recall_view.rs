@@ -1,4 +1,4 @@
-//! What a recall returns.
+//! The output of a recall.
 
 use std::collections::BTreeMap;
 
@@ -122,7 +122,7 @@ pub struct Why {
     pub factors: Option<String>,
 }
 
-/// Prints an answer the way its reader gets it, so that the budget limits exactly that.
+/// Prints an answer as its reader receives it, so that the budget limits exactly that.
 pub type AnswerPrinter<'p> = dyn Fn(&RecallOutput) -> String + Sync + 'p;
 
 impl Why {

@@ -1,4 +1,4 @@
-//! From what a caller names something by to its ID: a full ID, the last digits of one, or a prefix that only one has.
+//! Resolves references of a caller to IDs: a full ID, its last digits, or a unique prefix.
 
 use uuid::Uuid;
 
@@ -8,11 +8,11 @@ use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{IdPart, IdReference};
 use crate::store::{Referable, Referent};
 
-/// Candidates that an ambiguous reference lists.
+/// Maximum number of candidates for an ambiguous reference.
 const MOST_CANDIDATES: usize = 5;
-/// Most references by a part of an ID in one call; each is a lookup.
+/// Maximum number of partial IDs in one call, because each needs a lookup.
 const MOST_PARTS: usize = 1_000;
-/// Characters of a candidate's text.
+/// Maximum number of characters of a candidate's text.
 const CANDIDATE_CHARS: usize = 80;
 
 /// Refuses every text that cannot be a reference.
@@ -34,26 +34,24 @@ pub(super) fn check_ids(field: &str, ids: &[String]) -> Result<(), Invalid> {
 
 /// Refuses a text that cannot be a reference.
 ///
-/// # Errors
-/// [`Invalid`] names what is expected.
+/// # Errors [`Invalid`] names the expected form.
 pub(super) fn check_id(kind: Referable<'_>, field: &str, id: &str) -> Result<(), Invalid> {
     IdReference::parse(id)
         .map(drop)
         .ok_or_else(|| Invalid::new(field, id, expected(kind)))
 }
 
-/// A reference with the argument that contains it.
+/// A reference with its argument.
 struct Named<'a> {
     field: String,
     text: &'a str,
 }
 
 impl Engine {
-    /// The memories that `ids` refer to, each once, in the order asked for.
+    /// Returns the memories to which `ids` refer, each once, in the requested order.
     ///
-    /// # Errors
-    /// [`EngineError::Invalid`] for what cannot be an ID, [`EngineError::UnknownReference`] and
-    /// [`EngineError::AmbiguousReference`] for parts of IDs. Whether a full ID exists is left to the store.
+    /// # Errors [`EngineError::Invalid`] for texts that cannot be IDs, [`EngineError::UnknownReference`] and
+    /// [`EngineError::AmbiguousReference`] for parts of IDs. The store checks whether full IDs exist.
     pub(super) async fn resolve_ids(
         &self,
         call: &Call,
@@ -70,7 +68,7 @@ impl Engine {
         })
     }
 
-    /// As [`Engine::resolve_ids`], with the references that match no memory beside.
+    /// As [`Engine::resolve_ids`], but returns references that match no memory separately.
     pub(super) async fn resolve_known(
         &self,
         call: &Call,
@@ -97,10 +95,9 @@ impl Engine {
         Ok((found, unknown))
     }
 
-    /// The one that `text` refers to.
+    /// Returns the object to which `text` refers.
     ///
-    /// # Errors
-    /// As [`Engine::resolve_ids`].
+    /// # Errors As [`Engine::resolve_ids`].
     pub(super) async fn resolve_one(
         &self,
         call: &Call,
@@ -120,11 +117,9 @@ impl Engine {
         found.ok_or_else(unknown)
     }
 
-    /// The memories that each of `lists` refers to, each once per list. A list comes with the argument that contains
-    /// it.
+    /// Returns the memories to which each of `lists` refers, each once per list. A list comes with its argument.
     ///
-    /// # Errors
-    /// As [`Engine::resolve_ids`]; also when there are too many parts of IDs.
+    /// # Errors As [`Engine::resolve_ids`]; also if there are too many parts of IDs.
     pub(super) async fn resolve_lists(
         &self,
         call: &Call,
@@ -183,7 +178,7 @@ impl Engine {
         Ok(found)
     }
 
-    /// The ID for each reference; `None` where a part matches nothing.
+    /// Returns the ID for each reference; `None` if a part matches nothing.
     async fn look_up(
         &self,
         call: &Call,

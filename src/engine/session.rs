@@ -1,4 +1,4 @@
-//! What a conversation begins with: the memories that it most likely needs, before anybody asked.
+//! The start of a conversation: the memories that it most likely needs, before the first query.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,11 +14,11 @@ use crate::domain::reference::first_line;
 use crate::domain::{Kind, validate};
 use crate::store::ReviewQuery;
 
-/// Characters of text in each part.
+/// Maximum number of characters of text in each part.
 const MAX_CHARS: usize = 2_000;
-/// Characters of a memory in a part that no search has shortened.
+/// Maximum number of characters of a memory in a part that no search has shortened.
 const MEMORY_CHARS: usize = 400;
-/// Characters of a memory in a review.
+/// Maximum number of characters of a memory in a review.
 const REVIEW_CHARS: usize = 120;
 const MAX_IMPORTANT: usize = 10;
 const MAX_LESSONS: usize = 5;
@@ -26,57 +26,56 @@ const MAX_FITTING: usize = 5;
 const MAX_RECENT: usize = 10;
 const MAX_REVIEWS: usize = 5;
 
-/// What the conversation is about.
+/// The topic of the conversation.
 #[derive(Debug, Clone, Default)]
 pub struct SessionStartParams {
-    /// What is to be done; without it the newest lessons come.
+    /// The task; without it the newest lessons are returned.
     pub task: Option<String>,
     /// Only memories with this tag.
     pub tag: Option<String>,
-    /// Whose working memory is brought; without it that of the project.
+    /// Session whose working memory is returned; without it that of the project.
     pub session: Option<String>,
-    /// Somebody or something that it is about.
+    /// An entity that the conversation concerns.
     pub entity: Option<String>,
 }
 
-/// Memories that are worth knowing at the beginning of a session, by topic. A topic may be empty.
+/// Useful memories for the start of a session, by topic. A topic may be empty.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionStart {
     /// Project of the caller.
     pub project: String,
-    /// Protected and important memories, the most important first.
+    /// Protected and important memories, most important first.
     pub important: Vec<MemoryView>,
-    /// What is in mind.
+    /// The working memory.
     pub focus: Vec<FocusView>,
-    /// About the entity.
+    /// Details of the entity.
     pub entities: Vec<EntityDetail>,
     /// The newest memories that mention it.
     pub mentioning: Vec<MemoryView>,
-    /// Episodes from situations like the task, or the newest.
+    /// Episodes in situations similar to the task, or the newest ones.
     pub lessons: Vec<MemoryView>,
-    /// Notes and insights on the task.
+    /// Notes and insights about the task.
     pub fitting: Vec<MemoryView>,
-    /// The newest notes and insights beside those.
+    /// The newest other notes and insights.
     pub recent: Vec<MemoryView>,
-    /// The newest changes that wait for the owner.
+    /// The newest open reviews.
     pub reviews: Vec<OpenReview>,
-    /// How many wait in all.
+    /// The number of all open reviews.
     pub open_reviews: u64,
 }
 
-/// A change that waits, in words.
+/// A description of an open review.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenReview {
     pub review: ReviewView,
-    /// What is proposed.
+    /// The proposed change.
     pub proposal: String,
 }
 
 impl Engine {
-    /// Collects what a conversation begins with.
+    /// Collects the memories for the start of a conversation.
     ///
-    /// # Errors
-    /// When the tag cannot be one, or the database does not answer.
+    /// # Errors Fails if the tag is invalid, or if the database does not respond.
     pub async fn session_start(
         &self,
         call: &Call,
@@ -137,7 +136,7 @@ impl Engine {
         Ok(start)
     }
 
-    /// An entity and the newest memories that mention it.
+    /// Reads an entity and the newest memories that mention it.
     async fn read_mentions(
         &self,
         call: &Call,
@@ -155,7 +154,7 @@ impl Engine {
         Ok((about.entities, about.memories))
     }
 
-    /// The number of open reviews, and the first of them in words.
+    /// Reads the number of open reviews, and describes the first of them.
     async fn read_open_reviews(&self, call: &Call) -> Result<(u64, Vec<OpenReview>), EngineError> {
         let open_reviews = call
             .database(self.store.open_reviews(&call.scope, self.clock.now()))
@@ -168,13 +167,13 @@ impl Engine {
         Ok((open_reviews, self.in_words(call, open).await?))
     }
 
-    /// Protected and important memories, each once.
+    /// Reads protected and important memories, each once.
     async fn important(
         &self,
         call: &Call,
         tag: Option<&str>,
     ) -> Result<Vec<MemoryView>, EngineError> {
-        // Twice as many as are shown, since some may say the same.
+        // Twice as many as are shown, because some may be equivalent.
         let most = 2 * MAX_IMPORTANT;
         let found = call
             .database(

@@ -1,5 +1,5 @@
-//! Memories that say nearly the same, by their words alone: how much of a text's own BM25 score another one reaches,
-//! and how much of the other one is in it.
+//! Finds memories with nearly the same words: compares how much of a text's own BM25 score another memory reaches, and
+//! how much of that memory is in the text.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -14,30 +14,30 @@ use crate::domain::bm25::keep_longest;
 use crate::domain::{Filter, Kind, Memory, Scope};
 use crate::store::SimilarQuery;
 
-/// From here on new memories are told to be near-duplicates of old ones.
+/// Minimum similarity at which new memories are reported as near-duplicates.
 const NEARLY_EQUAL: f64 = 0.6;
-/// Larger batches are not compared.
+/// Maximum size of a batch that is compared.
 const MOST_COMPARED: usize = 50;
-/// Longest time that an answer waits for comparisons, and for a statement of one.
+/// Maximum time that an answer waits for comparisons, and for a statement of one.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Comparisons that may be made at once, and a second from then on. One costs several times what storing costs: whoever
-/// stores more than that is filling the memory, and better served by speed.
+/// Maximum number of comparisons at once, and then per second. A comparison costs several times as much as storing;
+/// callers that store more are loading data and need speed rather than comparisons.
 const BURST: f64 = 100.0;
 const A_SECOND: f64 = 20.0;
-/// Postings that one comparison reads: rare words decide it.
+/// Number of postings that one comparison reads; rare words are decisive.
 const BUDGET: u64 = 400;
-/// Most terms of a text that are looked up.
+/// Maximum number of terms of a text that are looked up.
 const MOST_TERMS: usize = 24;
-/// Most similar ones of one memory.
+/// Maximum number of similar memories of one memory.
 const MOST_SIMILAR: usize = 3;
-/// Characters of them that are shown.
+/// Maximum number of characters of their texts.
 const SHOWN_CHARS: usize = 160;
 
-/// Another memory that says nearly the same.
+/// Another memory with nearly the same text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SimilarView {
     pub id: String,
-    /// From 0 to 1.
+    /// Similarity from 0 to 1.
     pub similarity: f64,
     /// The beginning of its text.
     pub content: String,
@@ -52,7 +52,7 @@ impl RateLimiter {
         Self(Mutex::new((BURST, Instant::now())))
     }
 
-    /// Takes a permit if one is left.
+    /// Takes a permit if one is available.
     fn take_permit(&self) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (left, since) = &mut *state;
@@ -77,12 +77,12 @@ pub(super) struct ComparedText {
     pub(super) hash: [u8; 32],
 }
 
-/// Another memory, and how similar it is.
+/// Another memory and its similarity.
 pub(super) type Similar = (Memory, f64);
 
 impl Engine {
-    /// Looks for near-duplicates of memories that were just stored. Returns them by the position of the memory in the answer,
-    /// and a note if any comparison was omitted. Failures here do not matter to the stored memories.
+    /// Looks for near-duplicates of memories that were just stored. Returns them by the position of the memory in the
+    /// answer, and a note if any comparison was omitted. Failures do not affect the stored memories.
     pub(super) async fn find_near_duplicates(
         &self,
         call: &Call,
@@ -123,7 +123,7 @@ impl Engine {
         (found, None)
     }
 
-    /// Memories of the caller's own project that are at least so similar to a stored one, most similar first.
+    /// Returns memories of the caller's own project with at least this similarity to a stored one, most similar first.
     pub(super) async fn find_similar(
         &self,
         call: &Call,
@@ -195,13 +195,13 @@ impl Engine {
         Ok(similar)
     }
 
-    /// The words of a text, for [`share_of_common_words`].
+    /// Returns the words of a text, for [`share_of_common_words`].
     pub(super) fn words_of(&self, text: &str) -> HashSet<String> {
         self.analyzer.terms(text).counts.into_keys().collect()
     }
 }
 
-/// How much of their words two texts have in common, from 0 to 1.
+/// Returns the share of words that two texts have in common, from 0 to 1.
 pub(super) fn share_of_common_words(a: &HashSet<String>, b: &HashSet<String>) -> f64 {
     let common = a.intersection(b).count();
     (ratio(common, a.len()) * ratio(common, b.len())).sqrt()

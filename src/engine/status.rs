@@ -1,4 +1,4 @@
-//! Counts of what a memory contains, and what serves it.
+//! Counts of the memories of a project, and the versions of the service and the database.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use super::{Call, Engine, EngineError};
 use crate::domain::validate;
 use crate::store::{Facet, FacetValues};
 
-/// Values of each list.
+/// Default number of values of each list.
 const DEFAULT_VALUES: usize = 10;
-/// Most values for a question that names a limit.
+/// Maximum number of values of each list.
 const MOST_VALUES: usize = 1_000;
 
 /// The values to count.
@@ -107,10 +107,10 @@ impl From<FacetValues> for ValueCounts {
 }
 
 impl Engine {
-    /// Counts and versions.
+    /// Returns counts and versions.
     ///
-    /// # Errors
-    /// [`EngineError::Invalid`] for a limit out of range; when the database does not answer.
+    /// # Errors [`EngineError::Invalid`] for a limit out of range; also fails if the database does
+    /// not respond.
     pub async fn status(
         &self,
         call: &Call,

@@ -1,4 +1,5 @@
-//! Tokens of the database: made, listed, made anew and revoked by the owner, and looked up by the gate.
+//! Tokens of the database: the owner creates, lists, rotates and revokes them, and the authenticator
+//! looks them up.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,70 +13,69 @@ use crate::domain::token::{MAX_NAME_LENGTH, PREFIX_LENGTH, TOKEN_MARK, Token, is
 use crate::domain::validate::{self, Invalid};
 use crate::store::StoredToken;
 
-/// 256 bits, more than anybody guesses.
+/// 256 bits, which cannot be guessed.
 const TOKEN_BYTES: usize = 32;
-/// Most projects that one token reads.
+/// Maximum number of projects that one token reads.
 const MOST_READS: usize = 100;
 
-/// What the owner wants done.
+/// A command of the owner.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 pub enum TokenCommand {
-    /// A new one.
+    /// Creates a token.
     Create {
-        /// Who will hold it.
+        /// Name of the token.
         name: String,
-        /// The project that it writes.
+        /// The project that the token writes.
         project: String,
-        /// Further projects that it reads.
+        /// Further projects that the token reads.
         #[serde(default)]
         reads: Vec<String>,
         /// RFC 3339, or a date.
         #[serde(default)]
         expires: Option<String>,
     },
-    /// All of them.
+    /// Lists all tokens.
     List,
-    /// None of that name holds any longer.
+    /// Revokes the token of that name.
     Revoke { name: String },
-    /// Another secret for the same rights.
+    /// Replaces the secret and keeps the rights.
     Rotate { name: String },
 }
 
-/// What was done.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenAnswer {
-    /// The token itself, the only time that it is shown.
+    /// The secret, which is shown only this once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
-    /// The tokens concerned.
+    /// The affected tokens.
     pub tokens: Vec<TokenView>,
 }
 
 /// A token for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenView {
-    /// Who holds it.
+    /// Name of the token.
     pub name: String,
-    /// The project that it writes.
+    /// The project that the token writes.
     pub project: String,
-    /// Further projects that it reads.
+    /// Further projects that the token reads.
     pub reads: Vec<String>,
-    /// How it begins.
+    /// The first characters of the secret.
     pub prefix: String,
     /// `valid`, `expired` or `revoked`.
     pub state: String,
-    /// When it was made.
+    /// When the token was created.
     pub created_at: String,
-    /// When it ends.
+    /// When the token expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
 }
 
-/// A random secret from the operating system's generator.
+/// Returns a random secret from the generator of the operating system.
 ///
-/// # Errors
-/// When there is none.
+/// # Errors Fails if the generator is not available.
 pub fn fresh_token() -> std::io::Result<String> {
     let mut bytes = [0; TOKEN_BYTES];
     SystemRandom::new()
@@ -111,10 +111,9 @@ impl Secret {
 }
 
 impl Engine {
-    /// Carries out a command of the owner.
+    /// Executes a command of the owner.
     ///
-    /// # Errors
-    /// [`EngineError::Invalid`] for names and times, and the store's own.
+    /// # Errors [`EngineError::Invalid`] for names and times, and the errors of the store.
     pub async fn token(&self, command: TokenCommand) -> Result<TokenAnswer, EngineError> {
         match command {
             TokenCommand::Create {
@@ -215,10 +214,9 @@ impl Engine {
         })
     }
 
-    /// What the gate compares with: tokens that hold now.
+    /// Returns the currently valid tokens for the authenticator.
     ///
-    /// # Errors
-    /// When the database does not answer.
+    /// # Errors Fails if the database does not respond.
     pub async fn valid_tokens(&self) -> Result<Vec<StoredToken>, EngineError> {
         let now = self.clock.now();
         let mut tokens = self.store.tokens().await?;

@@ -1,4 +1,4 @@
-//! Changing a memory.
+//! Changes a memory.
 
 use std::collections::BTreeSet;
 
@@ -110,17 +110,16 @@ pub struct UpdateOutput {
     pub notes: Vec<String>,
 }
 
-/// Tells an absent field from null.
+/// Distinguishes an absent field from null.
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
 impl Engine {
-    /// Patches a memory; history keeps the earlier values, and changed text is found at once. A protected memory does
-    /// not change: a review asks its owner, and only a vote is counted.
+    /// Patches a memory. The history keeps the earlier values, and changed text is found at once. A protected memory
+    /// does not change: a review asks its owner, and only a vote is counted.
     ///
-    /// # Errors
-    /// [`EngineError::Invalid`], not found, or a version conflict which names the current version.
+    /// # Errors [`EngineError::Invalid`], not found, or a version conflict that names the current version.
     pub async fn update(
         &self,
         call: &Call,
@@ -207,7 +206,7 @@ impl Engine {
             "sources",
             params.sources.as_deref().unwrap_or_default(),
         ));
-        // Whether there are sources is all that the patch depends on.
+        // The patch depends only on whether there are sources.
         let sources = params
             .sources
             .iter()
@@ -248,7 +247,8 @@ impl Engine {
         Ok((memory, reviews.into_iter().next()))
     }
 
-    /// The memory that replaced this one. The update is done: if this fails, only the note is missing.
+    /// Returns a note on the memory that replaced this one. The update is done, so that a failure here only omits the
+    /// note.
     async fn note_successor(&self, call: &Call, memory: &Memory) -> Option<String> {
         let by = memory.superseded_by?;
         let links = call
@@ -262,7 +262,7 @@ impl Engine {
     }
 }
 
-/// The arguments of which one must be there.
+/// The arguments of which at least one must be given.
 const CHANGEABLE: [&str; 12] = [
     "content",
     "tags",
@@ -278,7 +278,7 @@ const CHANGEABLE: [&str; 12] = [
     "sources",
 ];
 
-/// Checks the arguments and turns them into a patch that changes something.
+/// Validates the arguments and converts them to a patch that changes something.
 fn accept_patch(
     params: UpdateParams,
     sources: Vec<Uuid>,
@@ -344,7 +344,7 @@ fn accept_patch(
     Ok(patch)
 }
 
-/// Names of the fields in which two versions differ.
+/// Returns the names of the fields that differ between two versions.
 fn changed_fields(before: &Memory, after: &Memory) -> Vec<String> {
     let (before, after) = (before.snapshot(), after.snapshot());
     let fields = after.as_object().into_iter().flatten();
@@ -362,7 +362,7 @@ fn confirm_feedback(helpful: bool, memory: &Memory) -> String {
     )
 }
 
-/// A memory that recall leaves out from the start is most likely a mistake.
+/// Returns a note on a memory that recall leaves out from the start, which is most likely a mistake.
 pub(super) fn note_expired(until: DateTime<Utc>) -> String {
     format!(
         "valid_until {} is in the past, so recall finds this memory only with include_outdated.",

@@ -84,7 +84,7 @@ pub struct MemoryView {
 }
 
 impl MemoryView {
-    /// The view of `memory` for a caller whose own project is `own_project`.
+    /// Creates the view of `memory` for a caller whose own project is `own_project`.
     #[must_use]
     pub fn new(memory: Memory, own_project: &str) -> Self {
         let (situation, outcome, lesson) = memory.episode.map_or((None, None, None), |e| {
@@ -119,7 +119,7 @@ impl MemoryView {
         }
     }
 
-    /// The texts of it that a model reads.
+    /// Returns the texts that a model reads.
     pub(super) fn text(&self) -> String {
         let extra = [&self.situation, &self.lesson];
         extra
@@ -128,7 +128,7 @@ impl MemoryView {
             .fold(self.content.clone(), |text, extra| text + extra)
     }
 
-    /// Only what an index shows.
+    /// Keeps only the fields of an index.
     pub(super) fn bare(self) -> Self {
         Self {
             tags: Vec::new(),
@@ -147,7 +147,7 @@ impl MemoryView {
         }
     }
 
-    /// How many characters of text a model reads in it.
+    /// Counts the characters of text that a model reads.
     #[must_use]
     pub fn chars(&self) -> usize {
         let extra = [&self.situation, &self.lesson];
@@ -160,7 +160,7 @@ impl MemoryView {
     }
 }
 
-/// The day of a [`timestamp`].
+/// Returns the day of a [`timestamp`].
 pub(super) fn date_of(timestamp: &str) -> &str {
     timestamp.split('T').next().unwrap_or(timestamp)
 }

@@ -1,5 +1,5 @@
-//! The body of a large answer, passed to the connection in pieces, so that the memory of sent pieces is freed as soon
-//! as the rest is on its way, and its share of the budget is held as long as it is not.
+//! The body of a large answer. It is sent in pieces, so that sent pieces are freed early, and it holds its share of
+//! the budget until everything is sent.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,10 +13,11 @@ use serde_json::Value;
 use super::budget::{Budget, FREE_BYTES, Share};
 use super::rpc_error::RpcError;
 
-/// Size of a piece. Each is a copy: a slice would keep the whole answer in memory until its last piece was sent.
+/// Size of a piece in bytes. Each piece is a copy, because a slice would keep the whole answer in memory until its
+/// last piece was sent.
 const PIECE: usize = 32 * 1024;
 
-/// Waits for a share of the budget for a large answer. Small answers and streams pass.
+/// Waits for a share of the budget for a large answer. Small answers and streams pass at once.
 pub(super) async fn bound(response: Response, budget: &Budget, id: Option<&Value>) -> Response {
     let Some(size) = response
         .body()
@@ -45,7 +46,7 @@ pub(super) async fn bound(response: Response, budget: &Budget, id: Option<&Value
     Response::from_parts(parts, with_share(bytes, Some(share)))
 }
 
-/// A body that holds its share until all of it was sent.
+/// Creates a body that holds its share until all of it was sent.
 pub(super) fn with_share(bytes: Bytes, share: Option<Share>) -> Body {
     match share {
         Some(share) => Body::new(PiecewiseBody {

@@ -20,7 +20,7 @@ use crate::domain::scope::DEFAULT_PROJECT;
 use crate::engine::Engine;
 use crate::mcp::Identity;
 
-/// A revoked token is rejected after this time, whichever process revoked it.
+/// A revoked token is rejected after this time at the latest, whichever process revoked it.
 const FRESH: Duration = Duration::from_secs(2);
 /// Shortest time between two reads of the tokens in the database.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -218,8 +218,7 @@ impl Authenticator {
     }
 }
 
-/// All tokens of the database. They are few, and a flood of wrong tokens costs the database at most four statements
-/// per second.
+/// All tokens of the database. They are few, and a flood of wrong tokens causes at most four statements per second.
 struct Directory {
     engine: Arc<Engine>,
     known: Mutex<Option<Known>>,

@@ -15,7 +15,7 @@ use super::forward::forward_message;
 use super::message::Message;
 use super::rpc_error::{RpcError, SERVER_ERROR};
 
-/// Longest answer to a batch. Later messages get an error.
+/// Maximum size of the answer to a batch. Later messages get an error.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
 /// Room for the comma before an answer and for the last bracket.

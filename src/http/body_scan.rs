@@ -9,9 +9,9 @@ use serde_json::Value;
 
 pub(super) use crate::mcp::{MAX_CONTAINERS, MAX_VALUES};
 
-/// Most levels of objects and arrays.
+/// Maximum nesting depth of objects and arrays.
 pub(super) const MAX_DEPTH: usize = 64;
-/// Longest ID that is repeated in an error.
+/// Maximum length of an ID that is repeated in an error.
 const MAX_ID_BYTES: usize = 1024;
 
 /// The limit that a body exceeds.
@@ -25,7 +25,7 @@ pub(super) enum Excess {
     Values,
 }
 
-/// Where the scan is inside of a string.
+/// The position of the scan inside a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Text {
     Outside,
@@ -62,7 +62,8 @@ pub(super) struct BodyScan {
     strings: StringContent,
 }
 
-/// Containers and values that strings would add if they were JSON text. Arguments may be sent as such text, which is parsed later.
+/// Numbers of containers and values that strings would add if they were JSON text. Arguments may be sent as such text,
+/// which is parsed later.
 #[derive(Debug, Default)]
 struct StringContent {
     containers: usize,
@@ -118,37 +119,38 @@ impl BodyScan {
         }
     }
 
-    /// The limit that was passed first.
+    /// Returns the limit that was exceeded first.
     pub(super) fn excess(&self) -> Option<Excess> {
         self.excess
     }
 
-    /// Objects and arrays so far.
+    /// Returns the number of objects and arrays so far.
     pub(super) fn containers(&self) -> usize {
         self.containers
     }
 
-    /// Values so far, at most: each one follows a comma or the start of its container.
+    /// Returns the maximum number of values so far: each one follows a comma or the start of its container.
     pub(super) fn values(&self) -> usize {
         self.containers + self.commas
     }
 
-    /// Objects and arrays that the call may have once JSON text in its strings is parsed, at most.
+    /// Returns the maximum number of objects and arrays once JSON text in strings is parsed.
     pub(super) fn possible_containers(&self) -> usize {
         (self.containers + self.strings.containers).min(MAX_CONTAINERS)
     }
 
-    /// Values that the call may have once JSON text in its strings is parsed, at most.
+    /// Returns the maximum number of values once JSON text in strings is parsed.
     pub(super) fn possible_values(&self) -> usize {
         (self.values() + self.strings.containers + self.strings.commas).min(MAX_VALUES)
     }
 
-    /// Whether a string has one half of a surrogate pair without the other (`"\ud83d"`), which no parser accepts.
+    /// Returns whether a string has one half of a surrogate pair without the other (`"\ud83d"`), which no parser
+    /// accepts.
     pub(super) fn has_lone_surrogate(&self) -> bool {
         self.has_lone_surrogate
     }
 
-    /// The ID of the request, as far as it was read.
+    /// Returns the ID of the request, as far as it was read.
     pub(super) fn id(&self) -> Option<Value> {
         // A string that was cut off fails here.
         let id: Value = serde_json::from_slice(&self.id).ok()?;
@@ -246,7 +248,7 @@ impl BodyScan {
     fn step_unicode(&mut self, byte: u8, digits: u8, code: u16) {
         self.copy(byte);
         let Some(digit) = char::from(byte).to_digit(16) else {
-            // Not an escape at all; the parser says so.
+            // Not an escape; the parser reports it.
             self.text = if byte == b'"' {
                 Text::Outside
             } else {
@@ -275,7 +277,7 @@ impl BodyScan {
         }
     }
 
-    /// Another character than the second half of a pair follows.
+    /// Another character follows instead of the second half of a pair.
     fn end_character(&mut self) {
         self.has_lone_surrogate |= self.after_high_surrogate;
         self.after_high_surrogate = false;
@@ -298,8 +300,8 @@ impl BodyScan {
     }
 }
 
-/// Puts the replacement character in the place of every half of a surrogate pair that lacks the other half. Returns
-/// how many there were.
+/// Replaces every half of a surrogate pair that lacks the other half by the replacement character. Returns the number
+/// of replacements.
 pub(super) fn replace_lone_surrogates(body: &mut [u8]) -> usize {
     let mut replaced = 0;
     let mut at = 0;
@@ -326,7 +328,7 @@ pub(super) fn replace_lone_surrogates(body: &mut [u8]) -> usize {
     replaced
 }
 
-/// The code unit of the escape `\uXXXX` at this position.
+/// Returns the code unit of the escape `\uXXXX` at this position.
 fn escaped_unit(body: &[u8], at: usize) -> Option<u16> {
     let digits = body.get(at..at + 6)?.strip_prefix(b"\\u")?;
     if !digits.iter().all(u8::is_ascii_hexdigit) {
@@ -343,7 +345,7 @@ mod tests {
 
     fn scan(body: &str) -> BodyScan {
         let mut scan = BodyScan::default();
-        // One byte at a time: pieces end anywhere.
+        // One byte at a time, because pieces may end anywhere.
         for byte in body.as_bytes() {
             scan.push(&[*byte]);
         }
@@ -404,7 +406,7 @@ mod tests {
         let values = |count| format!("[{}1]", "1,".repeat(count - 1));
         assert_eq!(scan(&values(MAX_VALUES - 1)).excess(), None);
         assert_eq!(scan(&values(MAX_VALUES + 1)).excess(), Some(Excess::Values));
-        // Brackets and commas inside of strings are text.
+        // Brackets and commas inside strings are text.
         let text = format!("[\"{}\\\"{}\"]", "[{,".repeat(50_000), "[".repeat(100));
         assert_eq!((scan(&text).excess(), scan(&text).values()), (None, 1));
     }

@@ -1,8 +1,8 @@
-//! Limits the memory of all requests together: for bodies that arrive, for running calls, and for
-//! answers that are being sent. A request waits briefly for its share and is then turned away.
+//! Limits the memory of all requests together: for arriving bodies, for running calls, and for answers that are being
+//! sent. A request waits briefly for its share and is then turned away.
 //!
-//! The three budgets are separate so that none starves another: clients that send or read slowly use no share of the calls, and a
-//! large call does not hold up small ones.
+//! The three budgets are separate so that none starves another: clients that send or read slowly use no share of the
+//! calls, and a large call does not delay small ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,28 +13,29 @@ use tokio::time::timeout;
 use super::body_scan::BodyScan;
 use crate::mcp::Admission;
 
-/// Longest wait for a share.
+/// Maximum wait for a share.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Shares are counted in units of this size.
 const UNIT: usize = 1024;
-/// For bodies that arrive. The first [`FREE_BYTES`] of each are not counted: the number of connections bounds them.
+/// Budget for arriving bodies. The first [`FREE_BYTES`] of each are not counted, because the number of connections
+/// limits them.
 const RECEIVING: usize = 64 * 1024 * 1024;
-/// For large calls.
+/// Budget for large calls.
 const LARGE_CALLS: usize = 160 * 1024 * 1024;
-/// Small calls at once.
+/// Maximum number of concurrent small calls.
 const SMALL_CALLS: usize = 64;
-/// Requests at once that read much. Most of them need a few MiB, some need tens of MiB.
+/// Maximum number of concurrent requests that read much. Most of them need a few MiB, some need tens of MiB.
 const MUCH_READING: usize = 6;
 /// Budget for answers that are being sent.
 const ANSWERING: usize = 128 * 1024 * 1024;
-/// Size of a body or an answer that needs no share.
+/// Maximum size of a body or an answer that needs no share.
 pub(super) const FREE_BYTES: usize = 64 * 1024;
 
 /// Estimated memory of a running call per byte of the body, per value and per container.
 const COST_OF_BYTE: usize = 7;
 const COST_OF_VALUE: usize = 64;
 const COST_OF_CONTAINER: usize = 1024;
-/// A call that uses no more than this is small.
+/// Maximum cost of a small call.
 const SMALL_COST: usize = 1024 * 1024;
 
 /// A share, held until it is dropped.
@@ -85,7 +86,7 @@ impl Budget {
         acquire(&self.large_calls, cost, LARGE_CALLS).await
     }
 
-    /// The turn of a request among those that read much.
+    /// Returns the turn of a request among those that read much.
     pub(super) fn admission(&self) -> Admission {
         Admission::new(Arc::clone(&self.much_reading), PATIENCE)
     }

@@ -7,9 +7,9 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 
 use crate::mcp::{ConformanceServer, MemoryServer};
 
-/// The fixtures at `/mcp`, served as everything else, and at `/mcp/sessions`, with sessions and streams: revision
-/// 2025-11-25 knows no other way for a server to ask its client something in the middle of a call, which no tool of ours
-/// does and four scenarios of the suite want to see.
+/// Serves the fixtures at `/mcp`, like everything else, and at `/mcp/sessions` with sessions and streams. Revision
+/// 2025-11-25 has no other way for a server to question its client during a call. No tool of ours does that, but four
+/// scenarios of the suite require it.
 pub(super) fn endpoints<S: Clone + Send + Sync + 'static>(
     server: MemoryServer,
     protocol: StreamableHttpServerConfig,

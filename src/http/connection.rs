@@ -1,5 +1,4 @@
-//! One connection: the activity of its peer, its time limits, and the connection that is closed if there are too
-//! many.
+//! One connection: the activity of its peer, its time limits, and its eviction if there are too many.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,19 +23,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::lingering::Lingering;
 
-/// Longest time for the head of a request, from the connection or from its first byte.
+/// Maximum time for the head of a request, from the connection or from its first byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest idle time between two requests.
+/// Maximum idle time between two requests.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// Longest time in which a peer reads no byte of an answer.
+/// Maximum time in which a peer reads no byte of an answer.
 const WRITE_STALL: Duration = Duration::from_secs(30);
-/// Longest time for a peer to read an answer.
+/// Maximum time for a peer to read an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
-/// Longest time to complete the head of a request while the service stops.
+/// Maximum time to complete the head of a request while the service stops.
 const HEAD_GRACE: Duration = Duration::from_secs(1);
-/// Longest time between two checks of a connection.
+/// Maximum time between two checks of a connection.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Most bytes that are buffered in each direction, and longest head.
+/// Maximum number of buffered bytes per direction, and maximum size of a head.
 const BUFFER: usize = 64 * 1024;
 
 /// The address of the client; an extension of each request.
@@ -48,7 +47,7 @@ pub(super) struct Peer {
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// For a request.
+    /// Waiting for a request.
     Waiting {
         /// Whether bytes of a head arrived.
         head_begun: bool,
@@ -66,7 +65,7 @@ struct Progress {
     since: Instant,
     /// Time of the last byte in either direction.
     last_byte: Instant,
-    /// Time since the peer reads nothing.
+    /// The time since which the peer reads nothing.
     write_stalled: Option<Instant>,
     /// Whether the handler waits for more of the body.
     awaits_body: bool,
@@ -76,7 +75,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// Deadline of the peer; none while the service is working.
+    /// Returns the deadline of the peer; none while the service is working.
     fn deadline(&self) -> Option<Instant> {
         let stalled = self.write_stalled.map(|since| since + WRITE_STALL);
         let phase = match self.phase {
@@ -95,7 +94,7 @@ impl Progress {
 #[derive(Debug)]
 pub(super) struct Activity {
     progress: Mutex<Progress>,
-    /// Cancelled if the connection has to be closed.
+    /// Cancelled if the connection must be closed.
     evicted: CancellationToken,
     is_local: bool,
 }
@@ -146,7 +145,7 @@ impl Activity {
         let mut progress = self.progress();
         let now = Instant::now();
         (progress.last_byte, progress.write_stalled) = (now, None);
-        // The end of an answer is still on its way when its body is handed over: idle time begins after it.
+        // The end of an answer is still being sent when its body is handed over, so the idle time begins later.
         if progress.phase == (Phase::Waiting { head_begun: false }) && progress.answered_any {
             progress.since = now;
         }
@@ -158,7 +157,7 @@ impl Activity {
             .get_or_insert_with(Instant::now);
     }
 
-    /// Ends if the peer has used up its time, or the connection has to be closed.
+    /// Waits until the peer has used up its time, or the connection must be closed.
     async fn given_up(&self) -> &'static str {
         loop {
             let now = Instant::now();
@@ -175,8 +174,8 @@ impl Activity {
     }
 }
 
-/// The open connections. Connections of this machine have a reserved share, so that the health check and the owner connect
-/// whatever comes from outside.
+/// The open connections. Connections of this machine have a reserved share, so that the health check and the owner can
+/// always connect.
 #[derive(Debug)]
 pub(super) struct ConnectionTable {
     capacity: usize,
@@ -204,8 +203,8 @@ impl ConnectionTable {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a place for a new connection. If there is none, the connection that has waited longest for its peer is closed;
-    /// None when all of them wait for us.
+    /// Returns a place for a new connection. If there is none, closes the connection that has waited longest for its
+    /// peer; `None` if all of them wait for the service.
     pub(super) fn admit(self: &Arc<Self>, is_local: bool) -> Option<Place> {
         let mut open = self.open();
         let foreign = open
@@ -228,7 +227,7 @@ impl ConnectionTable {
         })
     }
 
-    /// Closes the connection that has waited longest for its peer, for instance if file descriptors run out.
+    /// Closes the connection that has waited longest for its peer, for example if file descriptors run out.
     pub(super) fn evict_longest_idle(&self) {
         evict(&mut self.open(), |_| true);
     }
@@ -250,7 +249,7 @@ fn evict(open: &mut Open, may_go: impl Fn(&Activity) -> bool) -> Option<()> {
     Some(())
 }
 
-/// The place of a connection, until it is dropped.
+/// The place of a connection, released when dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     table: Arc<ConnectionTable>,
@@ -264,7 +263,7 @@ impl Drop for Place {
     }
 }
 
-/// Serves the requests of one connection. One without a place is not counted.
+/// Serves the requests of one connection. A connection without a place is not counted.
 pub(super) async fn serve_connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     service: TowerToHyperService<Router>,
@@ -276,7 +275,7 @@ pub(super) async fn serve_connection(
         .as_ref()
         .map_or_else(|| Activity::new(true), |place| Arc::clone(&place.activity));
     let mut http = http1::Builder::new();
-    // Only the times of the activity count.
+    // Only the times of the activity apply.
     http.timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT + LOOK_EVERY)
         .max_buf_size(BUFFER);
@@ -402,7 +401,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
         let lingering = match lingering {
             Some(lingering) => lingering,
             None => {
-                // The peer sees the end of the answer while what it sends is still read.
+                // The peer sees the end of the answer while its remaining data is still read.
                 ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
                 if !activity.progress().left_body_unread {
                     return Poll::Ready(Ok(()));
@@ -491,7 +490,8 @@ mod tests {
     use super::super::lingering;
     use super::*;
 
-    /// A connection to a router whose answer has this size; the other end, and a task that ends with it.
+    /// Connects to a router whose answer has this size. Returns the other end, and a task that ends with the
+    /// connection.
     #[expect(clippy::disallowed_methods, reason = "a test has no supervisor")]
     fn connect(answer: usize) -> (DuplexStream, tokio::task::JoinHandle<()>) {
         let (ours, theirs) = tokio::io::duplex(16 * 1024);
@@ -507,13 +507,13 @@ mod tests {
         (ours, tokio::spawn(serving))
     }
 
-    /// After how many seconds the connection was closed.
+    /// Returns the number of seconds after which the connection was closed.
     async fn closed_after(serving: tokio::task::JoinHandle<()>, start: Instant) -> u64 {
         serving.await.unwrap();
         start.elapsed().as_secs()
     }
 
-    /// Sends a POST with a body of this size that nobody reads; the answer.
+    /// Sends a POST with a body of this size that is never read, and returns the answer.
     async fn upload(size: usize) -> (String, tokio::task::JoinHandle<()>) {
         let (mut ours, serving) = connect(5);
         let head = format!(
@@ -575,7 +575,7 @@ mod tests {
             ours.write_all(begun).await.unwrap();
             assert_eq!(closed_after(serving, start).await, 10, "{begun:?}");
         }
-        // Bytes that trickle do not prolong it.
+        // Slowly arriving bytes do not extend the limit.
         let (start, (mut ours, serving)) = (Instant::now(), connect(1));
         while ours.write_all(b"G").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(900)).await;
@@ -626,7 +626,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         let is_evicted = |place: &Place| place.activity.evicted.is_cancelled();
-        // The first one works, so the second has waited longest.
+        // The first one is working, so the second has waited longest.
         places[0].activity.enter(Phase::Working);
         places.push(table.admit(false).expect("room"));
         assert_eq!(

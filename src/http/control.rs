@@ -1,5 +1,5 @@
-//! A socket in the file system for commands of the owner. No request from the network reaches it: it has a
-//! router of its own, its file is for this user alone, and who connects must be this user or root.
+//! A socket in the file system for commands of the owner. Network requests cannot reach it: it has its own router,
+//! only this user can access its file, and the peer must be this user or root.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::connection::serve_connection;
 use crate::lifecycle::{Role, Supervisor};
 
-/// Longest path that the kernel accepts as the name of a socket.
+/// Maximum length of a path that the kernel accepts as the name of a socket.
 const LONGEST_NAME: usize = 100;
 
 /// A bound control socket. Its file is removed with it.
@@ -25,14 +25,13 @@ pub struct ControlSocket {
     path: PathBuf,
     /// Owner of the file, and so of this process.
     uid: u32,
-    /// Which file it is.
+    /// Identity of the file.
     file: (u64, u64),
 }
 
-/// Returns a path that the kernel accepts for a socket at `path`, however long that is, while the file is kept open.
+/// Returns a path of any length in a form that the kernel accepts for a socket, while the file is kept open.
 ///
-/// # Errors
-/// When its folder cannot be opened.
+/// # Errors Fails if its folder cannot be opened.
 pub fn reachable_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -48,10 +47,9 @@ pub fn reachable_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
 }
 
 impl ControlSocket {
-    /// Binds the socket. An existing socket that nobody answers is replaced; any other file stays.
+    /// Binds the socket. An existing socket without a listener is replaced; any other file is kept.
     ///
-    /// # Errors
-    /// Fails if the file cannot be created, or another file exists.
+    /// # Errors Fails if the file cannot be created, or another file exists.
     pub async fn bind(path: &Path) -> io::Result<Self> {
         let (name, _folder) = reachable_path(path)?;
         match fs::symlink_metadata(path) {
@@ -60,7 +58,7 @@ impl ControlSocket {
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
             }
             Ok(_) => match UnixStream::connect(&name).await {
-                // Its process ended without removing it.
+                // Its process ended without removing the socket.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                     fs::remove_file(path)?
                 }
@@ -106,7 +104,7 @@ impl ControlSocket {
                         continue;
                     }
                 };
-                // Between creating the file and setting its mode, others could connect.
+                // Between the creation of the file and the change of its mode, other users could connect.
                 let allowed = stream
                     .peer_cred()
                     .is_ok_and(|peer| peer.uid() == self.uid || peer.uid() == 0);
@@ -126,7 +124,7 @@ impl ControlSocket {
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // The file may have been replaced. If it cannot be removed, the next start does it.
+        // The file may have been replaced. If it cannot be removed, the next start removes it.
         if fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (found.dev(), found.ino()) == self.file)
         {
@@ -192,7 +190,7 @@ mod tests {
             ControlSocket::bind(&path).await.unwrap_err().kind(),
             io::ErrorKind::AddrInUse
         );
-        // Another one in its place is not taken away with it.
+        // Another file in its place is not removed.
         fs::rename(&path, folder.path().join("moved")).unwrap();
         let second = ControlSocket::bind(&path).await.unwrap();
         drop(first);

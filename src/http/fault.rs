@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 
-/// The faults that can be switched on while the service runs.
+/// The faults that tests can inject while the service runs.
 #[derive(Debug, Clone, Default)]
 pub struct Fault {
     /// While this file exists, `/mcp` accepts requests and never answers them.

@@ -130,7 +130,7 @@ impl HostPolicy {
         let monitored = path == PUBLIC || MONITORED.contains(&path);
         let host = match requested_host(uri, headers)? {
             Some(host) => host,
-            // HTTP/1.0 has no hosts, and some load balancers still speak it. Browsers do not.
+            // HTTP/1.0 has no hosts, and some load balancers still use it. Browsers do not.
             None if monitored => return Ok(()),
             None => return Err(HostFault::Malformed("the request has no Host header")),
         };

@@ -1,5 +1,5 @@
-//! The end of a connection whose peer may still be sending. If the service closed it at once, the peer would find the
-//! connection reset, and the answer gone.
+//! Closes a connection whose peer may still be sending. Closing it at once would reset the connection, and the peer
+//! would lose the answer.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-/// How much of what the peer still sends is read.
+/// Maximum number of bytes that are still read from the peer.
 pub(super) const MAX_BYTES: usize = 16 * 1024 * 1024;
-/// For how long it is read.
+/// Maximum time of this reading.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the peer may take for a short answer.
+/// Maximum time for a short answer to be sent.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Reading and discarding after the answer.
+/// The state of reading and discarding after the answer.
 pub(super) struct Lingering {
     deadline: Pin<Box<tokio::time::Sleep>>,
     discarded: usize,

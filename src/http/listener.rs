@@ -16,9 +16,9 @@ use super::lingering::turn_away;
 use super::rpc_error::{RETRY_SECONDS, RpcError};
 use crate::lifecycle::{Role, Supervisor};
 
-/// Most connections. If there are more, the one that has waited longest for its peer is closed.
+/// Maximum number of connections. If there are more, the one that has waited longest for its peer is closed.
 pub const MAX_CONNECTIONS: usize = 1024;
-/// Connections that are reserved for this machine.
+/// Number of connections that are reserved for this machine.
 const RESERVED_CONNECTIONS: usize = 64;
 /// Send buffer of a connection in the kernel, which doubles this value.
 const SEND_BUFFER: usize = 128 * 1024;
@@ -26,13 +26,13 @@ const SEND_BUFFER: usize = 128 * 1024;
 const MAX_AGE: Duration = Duration::from_secs(30);
 /// ENFILE and EMFILE.
 const NO_DESCRIPTORS: [i32; 2] = [23, 24];
-/// Connections at once that are turned away. Further ones are closed without an answer.
+/// Maximum number of connections that are turned away concurrently. Further ones are closed without an answer.
 const MAX_TURNED_AWAY: usize = 64;
-/// Why a connection is turned away.
+/// The reason for turning a connection away.
 const FULL: &str =
     "every connection of the service is at work: nothing was done, try again in some seconds";
 
-/// Bound sockets: the one of the configured address, and those that a systemd socket unit handed over.
+/// The bound sockets: the one of the configured address, and those that a systemd socket unit passed.
 #[derive(Debug)]
 pub struct Listener {
     sockets: Vec<TcpListener>,
@@ -40,12 +40,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `address` (port 0 takes a free one) and takes the sockets of `LISTEN_FDS`. In a container both are of use:
-    /// the handed-over socket is the host's, the own one serves the health check inside. Outside, a handed-over socket
-    /// may have the very address, which then is not bound again.
+    /// Binds `address` (port 0 takes a free one) and takes the sockets of `LISTEN_FDS`. A container needs both: the
+    /// passed socket belongs to the host, and the bound one serves the health check inside. Outside of a container, a
+    /// passed socket may have the configured address, which is then not bound again.
     ///
-    /// # Errors
-    /// When the address is taken or not ours, or what was handed over is no listening TCP socket.
+    /// # Errors Fails if the address is in use or not local, or if a passed descriptor is not a listening TCP socket.
     pub async fn bind(address: SocketAddr) -> std::io::Result<Self> {
         let mut inherited = ListenFd::from_env();
         let mut sockets = Vec::new();
@@ -102,7 +101,7 @@ fn accept(
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // The process is out of file descriptors, or a peer left: neither is a reason to stop or to spin.
+                    // The process is out of file descriptors, or a peer left. Neither is a reason to stop or to spin.
                     tracing::warn!(
                         error = &error as &dyn std::error::Error,
                         "a connection was not accepted"
@@ -118,7 +117,8 @@ fn accept(
                 }
             };
             let Some(place) = connections.admit(is_local(&stream, peer.ip())) else {
-                // All connections are at work. Connections that wait in the queue of the kernel instead would block the owner.
+                // All connections are working. If new ones waited in the queue of the kernel instead, they would block
+                // the owner.
                 if let Ok(place) = Arc::clone(&turned_away).try_acquire_owned() {
                     let answer = Arc::clone(&full);
                     let refusing = async move {
@@ -131,7 +131,7 @@ fn accept(
             };
             // Small answers must not wait for the peer's acknowledgement of earlier ones.
             let _ = stream.set_nodelay(true);
-            // By itself the kernel lets it grow to some MiB, for every peer that does not read.
+            // By default the kernel lets it grow to some MiB for every peer that does not read.
             let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
             let peer = Peer {
                 address: peer.ip().to_canonical(),
@@ -148,7 +148,7 @@ fn accept(
     });
 }
 
-/// The answer when every connection is at work.
+/// Returns the answer for the case that every connection is working.
 fn full_answer() -> String {
     let body = RpcError::busy(FULL).to_json().to_string();
     format!(
@@ -158,7 +158,7 @@ fn full_answer() -> String {
     )
 }
 
-/// Whether the peer is on this machine.
+/// Returns whether the peer is on this machine.
 fn is_local(stream: &TcpStream, peer: IpAddr) -> bool {
     let peer = peer.to_canonical();
     peer.is_loopback()

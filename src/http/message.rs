@@ -13,12 +13,12 @@ use super::rpc_error::{PARSE_ERROR, RpcError};
 use crate::domain::lenient_json;
 use crate::mcp::{CallNotes, SideArguments};
 
-/// Most messages of a batch.
+/// Maximum number of messages in a batch.
 pub(super) const MAX_BATCH: usize = 50;
 /// Arguments of a body up to this size and number of values stay in the message.
 const SMALL_BODY_BYTES: usize = 16 * 1024;
 const SMALL_BODY_VALUES: usize = 1_000;
-/// Longest message without its arguments.
+/// Maximum size of a message without its arguments.
 const MAX_ENVELOPE_BYTES: usize = 64 * 1024;
 /// The first revision without a handshake.
 const STATELESS: &str = "2026-07-28";
@@ -33,7 +33,7 @@ const OTHER_NAMES_OF_ARGUMENTS: [&str; 8] = [
     "toolInput",
     "inputs",
 ];
-/// The fields beside `arguments` in the params of a call.
+/// The fields other than `arguments` in the params of a call.
 const PROTOCOL_PARAMS: [&str; 7] = [
     "name",
     "arguments",
@@ -43,12 +43,12 @@ const PROTOCOL_PARAMS: [&str; 7] = [
     "inputResponses",
     "requestState",
 ];
-/// Most names in a note.
+/// Maximum number of names in a note.
 const MAX_LISTED_NAMES: usize = 10;
 /// The revision of clients that do not name one.
 const OLDEST_WITHOUT_HEADER: &str = "2025-03-26";
 
-/// A whole body.
+/// A complete body.
 #[derive(Debug)]
 pub(super) enum Messages {
     Single(Result<Message, RpcError>),
@@ -78,7 +78,7 @@ pub(super) enum Arguments {
 }
 
 impl Arguments {
-    /// Looks at the arguments.
+    /// Passes the arguments to `look`.
     pub(super) fn with<T>(&self, look: impl FnOnce(&Map<String, Value>) -> T) -> T {
         match self {
             Self::Inside(arguments) => look(arguments),
@@ -87,7 +87,7 @@ impl Arguments {
     }
 }
 
-/// Parses a body which was scanned. `version` is the header MCP-Protocol-Version.
+/// Parses a scanned body. `version` is the header MCP-Protocol-Version.
 pub(super) fn parse(mut body: Vec<u8>, scan: &BodyScan, version: Option<&str>) -> Messages {
     let mut notes = Vec::new();
     if scan.has_lone_surrogate() {
@@ -266,7 +266,7 @@ fn check_response(message: &Map<String, Value>) -> Result<(), RpcError> {
     Ok(())
 }
 
-/// The ID of a request; None for notifications and responses.
+/// Returns the ID of a request; `None` for notifications and responses.
 fn check_id(
     message: &mut Map<String, Value>,
     method: Option<&str>,
@@ -400,8 +400,8 @@ fn take_arguments_of(
     ))
 }
 
-/// Clients that build their requests by hand use the name of another interface for `arguments`, or leave it out and
-/// write the arguments beside `name`. Ignoring those would answer another question than the one that was asked.
+/// Takes arguments that clients with hand-built requests send under the name of another interface or next to `name`.
+/// Ignoring those would answer another question than the caller's.
 fn take_misplaced_arguments(
     params: &mut Map<String, Value>,
     notes: &mut Vec<String>,

@@ -1,7 +1,7 @@
 //! HTTP: `/mcp`, `/health/live`, `/health/ready` and `/metrics`; authentication, limits and timeouts; the listener.
 //!
-//! Depends on `mcp`, `engine`, `lifecycle`, `domain` and the types of `config`. Owns the invariant that nobody reaches a tool
-//! without an identity.
+//! Depends on `mcp`, `engine`, `lifecycle`, `domain` and the types of `config`. Invariant: no tool is reachable without
+//! an identity.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub use listener::{Listener, MAX_CONNECTIONS};
 pub use oauth::OAuth;
 pub use probe::self_probe;
 
-/// How long a browser may cache the answer to a preflight request.
+/// The time for which a browser may cache the answer to a preflight request.
 const PREFLIGHT_AGE: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// The parts that the router connects.
@@ -79,7 +79,7 @@ pub struct AppState {
     /// Faults that tests inject.
     #[cfg(debug_assertions)]
     pub fault: Fault,
-    /// Whether to serve the fixtures of the conformance suite beside the tools.
+    /// Whether to serve the fixtures of the conformance suite next to the tools.
     #[cfg(debug_assertions)]
     pub conformance: bool,
 }
@@ -93,9 +93,9 @@ pub fn build_router(settings: &Http, parts: AppState) -> Router {
         .with_allowed_origins(&settings.allowed_origins)
         .enforce_origin_validation()
         .with_max_request_body_bytes(settings.max_body_bytes)
-        // Not the token of the stop, which would cut off the requests that a drain lets finish.
+        // Not the token of the stop, which would abort the requests that a drain lets finish.
         .with_cancellation_token(parts.supervisor.aborting().clone());
-    // Streams carry nothing here, so a client that opens one is told so at once.
+    // Streams are never used here, so a client that opens one is refused at once.
     protocol.sse_retry = None;
     let server = parts.server;
     let authenticator = Arc::new(parts.authenticator);
@@ -121,8 +121,8 @@ pub fn build_router(settings: &Http, parts: AppState) -> Router {
         readiness: parts.readiness,
         supervisor: parts.supervisor,
     };
-    // Bodies and tools have their own limits and answer by the protocol. This limit is for everything else, including
-    // waits for a share of the budget.
+    // Bodies and tools have their own limits and answer by the protocol. This limit applies to everything else,
+    // including waits for a share of the budget.
     let timeout = settings.request_timeout * 2 + std::time::Duration::from_secs(20);
     #[cfg(debug_assertions)]
     let mcp = if parts.conformance {

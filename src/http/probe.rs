@@ -14,8 +14,8 @@ use crate::mcp::Identity;
 
 const REQUEST: &str = r#"{"jsonrpc":"2.0","id":"self-probe","method":"tools/list"}"#;
 
-/// An extension of requests that need no share of the budget: the watchdog asks whether the service works, and a busy
-/// one does.
+/// An extension of requests that need no share of the budget: the watchdog tests whether the service works, even if
+/// it is busy.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unqueued;
 

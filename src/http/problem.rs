@@ -1,4 +1,4 @@
-//! Errors in JSON, each with a sentence that says what to do.
+//! Errors in JSON, each with a sentence that states the next step.
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};

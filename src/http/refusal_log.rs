@@ -1,5 +1,5 @@
-//! Refused requests in the log and the metrics: enough for programs such as fail2ban, and bounded, however
-//! many there are. Tokens are never logged.
+//! Logs and counts refused requests: enough detail for programs like fail2ban, but limited, however many there are.
+//! Tokens are never logged.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -74,7 +74,7 @@ struct Recent {
 }
 
 impl Recent {
-    /// How many refusals of this peer were left out before this one, if this one is to be written.
+    /// Returns how many refusals of this peer were omitted before this one, or `None` if this one is omitted, too.
     fn admit(&mut self, peer: Option<IpAddr>, now: Instant) -> Option<u64> {
         if self
             .since
@@ -104,7 +104,7 @@ impl Recent {
 }
 
 impl RefusalLog {
-    /// Notes a refusal.
+    /// Records a refusal.
     pub(super) fn refused(&self, reason: RefusalReason, peer: Option<&Peer>, headers: &HeaderMap) {
         self.counts
             .get_or_create(&Refused {

@@ -45,12 +45,12 @@ impl RpcError {
         Self::new(StatusCode::BAD_REQUEST, INVALID_REQUEST, message)
     }
 
-    /// An answer in the style of the protocol library: the request was understood, hence the status 200.
+    /// An answer in the style of the protocol library: the request was understood, so the status is 200.
     pub(super) fn invalid_params(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::OK, INVALID_PARAMS, message)
     }
 
-    /// The service has no room now.
+    /// Returns the error for a service without free capacity.
     pub(super) fn busy(message: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER_ERROR, message)
     }
@@ -60,7 +60,7 @@ impl RpcError {
         self
     }
 
-    /// The message, for an answer by itself or as a part of a batch.
+    /// Returns the message, for an answer by itself or as a part of a batch.
     pub(super) fn to_json(&self) -> Value {
         json!({ "jsonrpc": "2.0", "id": self.id, "error": { "code": self.code, "message": self.message } })
     }

@@ -1,4 +1,4 @@
-//! Faults of a tool, as a model sees them: a stable code, a sentence, and what to do next.
+//! Errors of a tool as a model sees them: a stable code, a sentence, and the next step.
 
 use rmcp::ErrorData;
 use rmcp::model::{CallToolResult, ContentBlock};
@@ -8,23 +8,23 @@ use super::argument::{self, Problem};
 use crate::domain::Invalid;
 use crate::engine::EngineError;
 
-/// Most problems of a call in the structured answer.
+/// Maximum number of problems of a call in the structured answer.
 const MAX_LISTED: usize = 20;
 
-/// Why a tool did nothing.
+/// The reason why a tool failed.
 #[derive(Debug)]
 pub(super) enum ToolError {
-    /// The arguments do not fit the schema: everything that is wrong with them.
+    /// The arguments do not fit the schema, for these reasons.
     Arguments(Vec<Problem>),
     /// The use case refused or failed.
     Engine(EngineError),
     /// The caller may only read.
     ReadOnly,
-    /// The time for one request is over.
+    /// The time limit of a request was exceeded.
     Timeout { seconds: u64 },
-    /// Too many others read much at the moment.
+    /// Too many other requests read much at the moment.
     Busy,
-    /// The use case panicked; the log has the place.
+    /// The use case panicked; the log has the location.
     Panic,
 }
 
@@ -35,7 +35,7 @@ impl From<EngineError> for ToolError {
 }
 
 impl ToolError {
-    /// The stable code.
+    /// Returns the stable code.
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Arguments(_) => "invalid_argument",
@@ -58,7 +58,7 @@ impl ToolError {
         }
     }
 
-    /// Returns the next step for the caller. `writes`: the call could have stored something.
+    /// Returns the next step for the caller. `writes`: the call may have stored something.
     fn next_step(&self, writes: bool) -> &'static str {
         match self {
             Self::Arguments(problems) if problems.len() > 1 && writes => {
@@ -93,7 +93,7 @@ impl ToolError {
 
     /// Returns a protocol error, for methods without failed results.
     pub(super) fn into_error_data(self) -> ErrorData {
-        // Only readings end here.
+        // Only reads fail in this way.
         let (code, message, advice) = (self.code(), self.message(), self.next_step(false));
         let data = Some(json!({ "code": code, "advice": advice }));
         let message = format!("{code}: {message}. {advice}");
@@ -107,8 +107,8 @@ impl ToolError {
         }
     }
 
-    /// The tool result with `isError`. `writes`: the call could have stored something; `notes`: how its arguments were
-    /// read.
+    /// Returns the tool result with `isError`. `writes`: the call may have stored something; `notes`: how its
+    /// arguments were read.
     pub(super) fn into_result(self, writes: bool, notes: &[String]) -> CallToolResult {
         let (code, message, advice) = (self.code(), self.message(), self.next_step(writes));
         let mut error = json!({ "code": code, "message": message, "advice": advice });
@@ -144,7 +144,7 @@ impl ToolError {
         if !notes.is_empty() {
             error["notes"] = notes.into();
         }
-        // A sentence of its own ends with its own mark.
+        // A message that is a sentence already ends with a mark.
         let stop = if message.ends_with(['?', '.', '!']) {
             ""
         } else {
@@ -161,7 +161,7 @@ impl ToolError {
     }
 }
 
-/// One of several values that are refused, as a program reads it.
+/// Describes one of several refused values for a program.
 fn describe_refusal(invalid: &Invalid) -> serde_json::Value {
     json!({
         "message": invalid.describe(),
@@ -171,7 +171,7 @@ fn describe_refusal(invalid: &Invalid) -> serde_json::Value {
     })
 }
 
-/// Adds field, value and expectation of a problem to what a program reads.
+/// Adds field, value and expectation of a problem to the description for a program.
 fn describe_problem(problem: &Problem, object: &mut serde_json::Value) {
     object["field"] = problem.field.clone().into();
     if let Some(value) = &problem.value {

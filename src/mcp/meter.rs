@@ -1,4 +1,4 @@
-//! How often the tools were called, how that ended and how long it took: for `/metrics`.
+//! Counts the calls of tools, their outcomes and durations, for `/metrics`.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ struct Called {
     tool: String,
 }
 
-/// Counts calls. Clones share what they count.
+/// Counts calls. Clones share their counts.
 #[derive(Debug, Clone)]
 pub struct CallMeter {
     ended: Family<Ended, Counter>,
@@ -42,7 +42,7 @@ impl Default for CallMeter {
 }
 
 impl CallMeter {
-    /// A call of a known tool that ended with `ok` or the code of an error.
+    /// Counts a call of a known tool that ended with `ok` or the code of an error.
     pub(super) fn count(&self, tool: &str, outcome: &'static str, duration: Duration) {
         self.ended
             .get_or_create(&Ended {

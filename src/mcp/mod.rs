@@ -1,7 +1,8 @@
-//! The Model Context Protocol: one server, one file a tool, a prompt, a resource.
+//! The Model Context Protocol: one server, and one file per tool, prompt and resource.
 //!
-//! Depends on `engine` and `domain`. Owns what a model reads: names, descriptions, schemas, texts and errors. To add a
-//! tool, add a file under `tool/` and its line in [`tool::ALL`]; prompts and resources likewise.
+//! Depends on `engine` and `domain`. Owns the texts that a model reads: names, descriptions, schemas, answers and
+//! errors. To add a tool, add a file under `tool/` and its line in [`tool::ALL`]; prompts and resources work in the
+//! same way.
 
 mod argument;
 #[cfg(debug_assertions)]

@@ -1,4 +1,5 @@
-//! Data that a transport attaches to a request beside its message. Each type is an extension of the request's parts.
+//! Data that a transport attaches to a request in addition to its message. Each type is an extension of the request's
+//! parts.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,24 +19,24 @@ pub struct Identity(pub Arc<Scope>);
 #[derive(Debug, Clone)]
 pub struct RequestId(pub Arc<str>);
 
-/// The arguments of a call, where the transport has parsed them already and the message has none. A large argument
-/// that went through the message would be copied once for each form that the protocol library tries.
+/// The arguments of a call if the transport has already parsed them and removed them from the message. Large arguments
+/// inside the message would be copied once for each form that the protocol library tries.
 #[derive(Debug, Clone)]
 pub struct SideArguments(Arc<Mutex<JsonObject>>);
 
 impl SideArguments {
-    /// Keeps arguments for one call.
+    /// Stores arguments for one call.
     #[must_use]
     pub fn new(arguments: JsonObject) -> Self {
         Self(Arc::new(Mutex::new(arguments)))
     }
 
-    /// Looks at the arguments.
+    /// Passes the arguments to `look`.
     pub fn with<T>(&self, look: impl FnOnce(&JsonObject) -> T) -> T {
         look(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes the arguments; nothing is left.
+    /// Takes the arguments and leaves none.
     pub(super) fn take(&self) -> JsonObject {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -45,8 +46,8 @@ impl SideArguments {
 #[derive(Debug, Clone)]
 pub struct CallNotes(pub Arc<[String]>);
 
-/// The turn of a request among all those that read much. A request takes it before its first such reading and keeps it
-/// until the transport drops it, when the answer is on its way.
+/// The turn of a request among all those that read much. A request takes it before its first such read and keeps it
+/// until the transport drops it, when the answer is being sent.
 #[derive(Debug, Clone)]
 pub struct Admission(Arc<AdmissionState>);
 
@@ -63,7 +64,7 @@ struct AdmissionState {
 pub(super) struct NoTurn;
 
 impl Admission {
-    /// The admission of one request, which waits at most `patience` for one of the turns.
+    /// Creates the admission of one request, which waits at most `patience` for a turn.
     #[must_use]
     pub fn new(turns: Arc<Semaphore>, patience: Duration) -> Self {
         Self(Arc::new(AdmissionState {
@@ -74,7 +75,7 @@ impl Admission {
         }))
     }
 
-    /// Waits for the turn of this request, if it has none yet.
+    /// Waits for the turn of this request, if it has none.
     pub(super) async fn admit(&self) -> Result<(), NoTurn> {
         if self.held().is_some() {
             return Ok(());
@@ -88,7 +89,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Whether a reading got no turn since this was asked last.
+    /// Returns whether a read got no turn since the last call.
     #[must_use]
     pub fn take_refusal(&self) -> bool {
         self.0.was_refused.swap(false, Ordering::Relaxed)

@@ -1,7 +1,8 @@
 //! The resource server of OAuth 2.1: access tokens of one issuer, and the metadata that leads clients to it.
 //!
-//! A token is a JWT that the issuer signed with a public key of its own (RS256, ES256 or EdDSA; nothing else is even
-//! tried), for our audience, and for now. The signature is checked by ring, which TLS brings along.
+//! A token is a JWT that the issuer signed with its own public key (RS256, ES256 or EdDSA; other algorithms are
+//! refused), for our audience, and for the present time. The signature is checked by ring, which TLS already
+//! requires.
 
 mod claim;
 mod key;
@@ -46,8 +47,7 @@ pub struct OAuth {
 impl OAuth {
     /// Creates the verifier. It connects to nothing before the first token arrives.
     ///
-    /// # Errors
-    /// Fails if no HTTPS client can be created, for instance without root certificates.
+    /// # Errors Fails if no HTTPS client can be created, for example without root certificates.
     pub fn new(
         settings: config::OAuth,
         clock: Arc<dyn Clock>,
@@ -87,7 +87,7 @@ impl OAuth {
         self.keys
             .verify(&header, signed.as_bytes(), &signature)
             .await?;
-        // Before this line no claim is trusted or printed.
+        // Before this line, no claim is trusted or printed.
         let claims: Value =
             serde_json::from_slice(&payload).map_err(|_| invalid("its claims are no JSON"))?;
         claim::check_claims(&claims, &self.settings, self.clock.now())

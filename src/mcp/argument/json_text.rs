@@ -9,7 +9,7 @@ use crate::domain::lenient_json;
 /// Deepest nesting.
 const MAX_DEPTH: usize = 64;
 
-/// A value that was read from text, and how.
+/// A value that was read from text, and how it was read.
 pub(super) struct Parsed {
     pub(super) value: Value,
     /// For a note to the caller.
@@ -26,7 +26,7 @@ fn parse_repaired(text: &str) -> Option<Parsed> {
     })
 }
 
-/// How much a call has of what its size is limited by.
+/// The counts that limit the size of a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Size {
     /// Objects and arrays.
@@ -47,12 +47,11 @@ impl CallSize {
         Self(size)
     }
 
-    /// Parses a text that must be a JSON array or object, and adds it to the size of the call. Arrays and objects as
-    /// Python prints them, such as `['a', 'b']`, are read as well, and so is JSON with raw line breaks in strings,
+    /// Parses a text that must be a JSON array or object, and adds it to the size of the call. Arrays and objects in
+    /// Python notation, for example `['a', 'b']`, are also accepted, and so is JSON with raw line breaks in strings,
     /// halves of surrogate pairs, or `NaN`.
     ///
-    /// # Errors
-    /// Why the text cannot be read, as the end of a sentence.
+    /// # Errors Why the text is not readable, as the end of a sentence.
     pub(super) fn parse_text(&mut self, text: &str) -> Result<Parsed, String> {
         let size = scan_text(text)?;
         self.add_size(size)?;
@@ -101,7 +100,7 @@ fn count_values(value: &Value, size: &mut Size) {
     }
 }
 
-/// Counts what a text would become.
+/// Counts the values that a text would become.
 fn scan_text(text: &str) -> Result<Size, String> {
     let (mut size, mut depth, mut inside, mut escaped) = (Size::default(), 0_usize, false, false);
     for byte in text.bytes() {
@@ -129,7 +128,7 @@ fn scan_text(text: &str) -> Result<Size, String> {
     Ok(size)
 }
 
-/// `['a', None]` is `["a", null]`. A text with double quotes or backslashes could mean something else.
+/// Converts `['a', None]` to `["a", null]`. A text with double quotes or backslashes would be ambiguous.
 fn python_literal(text: &str) -> Option<Value> {
     if !text.contains('\'') || text.contains(['"', '\\']) {
         return None;
@@ -139,7 +138,7 @@ fn python_literal(text: &str) -> Option<Value> {
         if place > 0 {
             json.push('"');
         }
-        // Every second piece is inside of quotes.
+        // Every second piece is inside quotes.
         if place % 2 == 1 {
             json.push_str(piece);
         } else {

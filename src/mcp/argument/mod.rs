@@ -37,14 +37,14 @@ mod tests;
 
 pub(super) use shape::Shape;
 
-/// Most objects and arrays in one call, also when they arrive as JSON text: 500 items with 50 relations each, and room
-/// for metadata.
+/// Maximum number of objects and arrays in one call, including those in JSON text: 500 items with 50 relations each,
+/// and room for metadata.
 pub(crate) const MAX_CONTAINERS: usize = 30_000;
-/// Most values of any kind in one call, also when they arrive as JSON text.
+/// Maximum number of values of any kind in one call, including those in JSON text.
 pub(crate) const MAX_VALUES: usize = 200_000;
-/// Most problems that one error lists.
+/// Maximum number of problems in one error.
 pub(super) const MAX_LISTED: usize = 20;
-/// How much of a value an error or a note shows.
+/// Maximum number of characters of a value in an error or a note.
 const SHOWN_CHARS: usize = 60;
 
 /// Arguments in the form of the schema.
@@ -59,7 +59,7 @@ pub(super) struct Prepared {
 /// Arguments that are refused.
 #[derive(Debug)]
 pub(super) struct Refused {
-    /// Everything that is wrong with them.
+    /// All problems.
     pub(super) problems: Vec<Problem>,
     /// The arguments without the refused values; placeholders stand for required ones.
     pub(super) readable: JsonObject,
@@ -84,12 +84,12 @@ impl Refused {
     }
 }
 
-/// One thing that is wrong with a call.
+/// One problem of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
-    /// Path of the argument, such as `items[3].tags[0]`; empty for the arguments as a whole.
+    /// Path of the argument, for example `items[3].tags[0]`; empty for the arguments as a whole.
     pub(super) field: String,
-    /// The value that was sent, shortened; absent where nothing was sent.
+    /// The value as sent, shortened; absent if nothing was sent.
     pub(super) value: Option<String>,
     /// The accepted values; absent for an unknown argument.
     pub(super) expected: Option<String>,
@@ -123,7 +123,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with a call, as one sentence.
+/// Describes all problems of a call in one sentence.
 pub(super) fn describe_problems(problems: &[Problem]) -> String {
     let listed: Vec<String> = problems
         .iter()
@@ -143,10 +143,9 @@ pub(super) fn describe_problems(problems: &[Problem]) -> String {
     text
 }
 
-/// Brings arguments into the form that `shape` describes.
+/// Converts arguments to the form that `shape` describes.
 ///
-/// # Errors
-/// Every problem of the call, in the order of the arguments.
+/// # Errors Every problem of the call, in the order of the arguments.
 pub(super) fn prepare(
     shape: &Shape,
     arguments: JsonObject,
@@ -174,7 +173,7 @@ pub(super) fn prepare(
     })
 }
 
-/// A value as errors and notes show it: JSON, shortened.
+/// Formats a value for errors and notes: JSON, shortened.
 fn show_value(value: &Value) -> String {
     match value {
         Value::String(text) => shorten_text(text),

@@ -1,15 +1,15 @@
-//! Names of arguments: which one is meant, and which unknown ones are slips.
+//! Names of arguments: resolves aliases and spellings, and detects misspelled ones.
 
 use super::fold::fold_name;
 use super::shape::Object;
 
-/// Longest name that is compared with the known ones.
+/// Maximum length of an unknown name that is compared with the known ones.
 const MAX_COMPARED: usize = 64;
-/// Known names this long also count as meant when they are the beginning or the end of an unknown one.
+/// Minimum length of a known name that is also recognized as the beginning or end of an unknown one.
 const LONG_NAME: usize = 5;
 
-/// Arguments that clients add to every call by themselves, in the form of [`fold_name`]. A model cannot leave them out, so
-/// they are never taken for a slip.
+/// Arguments that clients add to every call by themselves, in the form of [`fold_name`]. A model cannot omit them, so
+/// they are never treated as misspelled.
 const ADDED_BY_CLIENTS: [&str; 24] = [
     "action",
     "agentid",
@@ -50,7 +50,7 @@ pub(super) enum Meaning<'s> {
     Unknown,
 }
 
-/// Finds the field that a name means. `outermost`: clients add arguments of their own only there.
+/// Finds the field that a name means. `outermost`: only there, clients add arguments of their own.
 pub(super) fn resolve_name<'s>(object: &'s Object, name: &str, outermost: bool) -> Meaning<'s> {
     if let Some((field, _)) = object.fields.get_key_value(name) {
         return Meaning::Exact(field);
@@ -65,7 +65,7 @@ pub(super) fn resolve_name<'s>(object: &'s Object, name: &str, outermost: bool) 
     if let Some(field) = object.names.get(&folded) {
         return Meaning::Alias(field);
     }
-    // Aliases count: a misspelled alias means its field.
+    // Aliases are included, because a misspelled alias means its field.
     let near = object
         .names
         .iter()

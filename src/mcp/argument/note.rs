@@ -2,7 +2,7 @@
 
 use super::MAX_LISTED;
 
-/// Most names in one list.
+/// Maximum number of names in one list.
 const MAX_NAMES: usize = 10;
 
 /// Collects repairs of a call.
@@ -53,7 +53,7 @@ impl Names {
 }
 
 impl Notes {
-    /// A repair of the argument at `path`, such as `"5" read as 5`.
+    /// Adds a repair of the argument at `path`, for example `"5" read as 5`.
     pub(super) fn repaired(&mut self, path: &dyn std::fmt::Display, what: String) {
         if let Some(known) = self.repairs.iter_mut().find(|known| known.what == what) {
             known.more += 1;
@@ -68,22 +68,22 @@ impl Notes {
         }
     }
 
-    /// An unknown argument.
+    /// Adds an unknown argument.
     pub(super) fn ignored(&mut self, path: String) {
         self.ignored.add(path);
     }
 
-    /// An empty text where a value is optional.
+    /// Adds an empty text in place of an optional value.
     pub(super) fn empty(&mut self, path: &dyn std::fmt::Display) {
         self.empty.add(path.to_string());
     }
 
-    /// Notes a time without a zone.
+    /// Adds a time without a zone.
     pub(super) fn zone_assumed(&mut self) {
         self.zone_assumed = true;
     }
 
-    /// The notes, for the caller.
+    /// Returns the notes for the caller.
     pub(super) fn finish(self) -> Vec<String> {
         let mut notes: Vec<String> = self
             .repairs

@@ -1,8 +1,8 @@
-//! Where an argument is, built without allocating: a path becomes text only for an error or a note.
+//! The path of an argument, built without allocation: it becomes text only for an error or a note.
 
 use std::fmt;
 
-/// A place in the arguments.
+/// A position in the arguments.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Path<'a> {
     /// The arguments themselves.
@@ -24,7 +24,8 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// Whether two paths are the same or one leads into the other. The empty path is the arguments as a whole.
+/// Returns whether two paths are equal or one contains the other. The empty path stands for the arguments
+/// as a whole.
 pub(super) fn overlap(one: &str, other: &str) -> bool {
     let (shorter, longer) = if one.len() < other.len() {
         (one, other)

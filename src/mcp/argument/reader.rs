@@ -1,4 +1,4 @@
-//! Reads arguments by their shape: one pass that repairs, refuses and takes notes.
+//! Reads arguments by their shape in one pass that repairs, refuses and records notes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -20,21 +20,21 @@ mod scalar;
 
 pub(super) use scalar::whole_number;
 
-/// Most problems that are kept; an error lists fewer.
+/// Maximum number of problems that are kept; an error lists fewer.
 const MAX_PROBLEMS: usize = 1_000;
-/// Most different unknown names in one call: each is compared with every known one.
+/// Maximum number of different unknown names in one call, because each is compared with every known one.
 const MAX_UNKNOWN: usize = 400;
 /// Words for "no value", where the value cannot be a text.
 const NOTHING: [&str; 4] = ["null", "none", "undefined", "nil"];
 
-/// Where an object is.
+/// The context of an object.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Place {
     /// The arguments themselves, to which clients add their own.
     Outermost,
-    /// Inside of them.
+    /// Inside the arguments.
     Nested,
-    /// Fields that an object may have, but needs not.
+    /// Fields that an object may have, but need not have.
     Partial,
 }
 
@@ -44,17 +44,17 @@ pub(super) struct Reader<'s> {
     notes: Notes,
     problems: Vec<Problem>,
     meanings: HashMap<(usize, String), Meaning<'s>>,
-    /// Paths of fields that were meant by another name, or were to be part of an item.
+    /// Paths of fields that were sent under another name, or were meant for an item.
     lacking: Vec<String>,
     too_many: bool,
     size: CallSize,
 }
 
-/// The results of reading a call, beside the arguments.
+/// The results of reading a call, in addition to the arguments.
 pub(super) struct Finished {
     pub(super) notes: Vec<String>,
     pub(super) problems: Vec<Problem>,
-    /// Paths of arguments that were given or meant, and are not among those that were read.
+    /// Paths of arguments that were given or meant, but are not among the read ones.
     pub(super) lacking: Vec<String>,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Finished {
 type Fields<'s> = BTreeMap<&'s str, (String, Value)>;
 
 impl<'s> Reader<'s> {
-    /// A reader for these arguments.
+    /// Creates a reader for these arguments.
     pub(super) fn new(now: DateTime<Utc>, arguments: &Value) -> Self {
         Self {
             now,
@@ -75,7 +75,7 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// Notes and problems.
+    /// Returns notes and problems.
     pub(super) fn finish(self) -> Finished {
         Finished {
             notes: self.notes.finish(),
@@ -132,7 +132,7 @@ impl<'s> Reader<'s> {
 
     // ---------------------------------------------------------------------------------------------------- objects
 
-    /// Reads an object. Fields with a problem are left out, or placeholders where they are required.
+    /// Reads an object. Fields with a problem are left out, or replaced by placeholders if they are required.
     fn read_object(
         &mut self,
         object: &'s Object,
@@ -192,7 +192,7 @@ impl<'s> Reader<'s> {
         read
     }
 
-    /// What a name means; slips are looked for once for each name.
+    /// Resolves a name; misspellings are looked up once for each name.
     fn find_meaning(&mut self, object: &'s Object, name: &str, place: Place) -> Meaning<'s> {
         if let Some((field, _)) = object.fields.get_key_value(name) {
             return Meaning::Exact(field);
@@ -260,7 +260,7 @@ impl<'s> Reader<'s> {
 
     fn ignore_argument(&mut self, object: &'s Object, path: &Path<'_>, name: &str, place: Place) {
         let mut ignored = Path::Field(path, &shorten_name(name)).to_string();
-        // What a client adds may also be what a model means.
+        // An argument that a client adds may also be one that a model means.
         if place == Place::Outermost
             && let Meaning::Alias(meant) | Meaning::Slip(meant) =
                 self.find_meaning(object, name, Place::Nested)
@@ -303,7 +303,7 @@ impl<'s> Reader<'s> {
                 seen.push(name);
                 continue;
             }
-            // A number is a label at best, never the text that a call is about.
+            // A number may be a label, but never the main text of a call.
             if field.required && value.is_number() && matches!(field.shape, Shape::Text(_)) {
                 self.report_mismatch(&place, field.shape.expected_phrase(), &value);
                 seen.push(name);
@@ -381,7 +381,7 @@ impl<'s> Reader<'s> {
             });
             return None;
         }
-        // A list of nothing but empty entries is not an empty list, which may clear a value.
+        // A list of only empty entries is not an empty list, which might clear a value.
         let skips_empty = holds_words(&list.item) && !entries.iter().all(is_empty_entry);
         let mut read = Vec::with_capacity(entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
@@ -503,7 +503,7 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// Records a value of the wrong form; never a value, for the end of a function that reads one.
+    /// Records a value of the wrong form. Always returns `None`, for the end of a function that reads a value.
     fn refuse_value<T>(
         &mut self,
         path: &dyn Display,
@@ -553,7 +553,7 @@ impl<'s> Reader<'s> {
     }
 }
 
-/// IDs in brackets without quotation marks, or separated by white space: `[ab12cd34, ef56ab78]`.
+/// Reads IDs in brackets without quotation marks, or separated by white space: `[ab12cd34, ef56ab78]`.
 fn references(text: &str) -> Option<Vec<Value>> {
     let inner = text
         .strip_prefix('[')
@@ -574,7 +574,7 @@ fn references(text: &str) -> Option<Vec<Value>> {
         .then(|| parts.into_iter().map(Value::from).collect())
 }
 
-/// `#quay #harbour` is two tags.
+/// Reads `#quay #harbour` as two tags.
 fn hashtags(text: &str) -> Option<Vec<Value>> {
     let words: Vec<&str> = text
         .split([' ', ',', '\n', '\t'])
@@ -591,7 +591,7 @@ fn hashtags(text: &str) -> Option<Vec<Value>> {
     tags.filter(|tags| !tags.is_empty())
 }
 
-/// A text that is a JSON string with an array or object in it: encoded twice.
+/// Unwraps a text that is a JSON string containing an array or object, which was encoded twice.
 fn unquote_json(text: String) -> String {
     let inner = text
         .trim()
@@ -603,7 +603,7 @@ fn unquote_json(text: String) -> String {
         .unwrap_or(text)
 }
 
-/// Long names would fill an error or a note.
+/// Shortens a name, because long names would fill an error or a note.
 fn shorten_name(name: &str) -> String {
     let short: String = name
         .chars()
@@ -617,7 +617,7 @@ fn shorten_name(name: &str) -> String {
     }
 }
 
-/// Whether the entries of a list are names, labels, IDs or words, of which an empty one says nothing.
+/// Returns whether the entries of a list are names, labels, IDs or words, for which an empty entry has no meaning.
 fn holds_words(item: &Shape) -> bool {
     match item {
         Shape::Text(_) | Shape::Choice(_) => true,
@@ -643,7 +643,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Whether an optional argument was left out in one of the ways in which clients do that.
+/// Returns whether an optional argument was omitted in one of the ways that clients use.
 fn is_unset(shape: &Shape, value: &Value) -> bool {
     match (shape, value) {
         (_, Value::Null) => true,
@@ -656,7 +656,7 @@ fn is_unset(shape: &Shape, value: &Value) -> bool {
             let text = text.trim().to_lowercase();
             text.is_empty() || NOTHING.contains(&text.as_str())
         }
-        // `unlink: false` asks for nothing.
+        // `unlink: false` has no effect.
         (Shape::Choice(choice), Value::Bool(false)) => !choice.synonyms.contains_key("false"),
         // An empty list is a value: it clears one.
         (Shape::List(_) | Shape::Any, Value::Array(_)) => false,

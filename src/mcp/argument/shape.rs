@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::fold::fold_name;
 
-/// Deepest schema that is compiled; parameters are far below.
+/// Maximum depth of a schema; parameters are far below it.
 const MAX_DEPTH: usize = 12;
 
 /// The values that an argument accepts.
@@ -19,27 +19,27 @@ pub(in crate::mcp) enum Shape {
     Choice(Choice),
     /// A whole number.
     Integer {
-        /// Least.
+        /// Minimum.
         low: i64,
-        /// Most.
+        /// Maximum.
         high: i64,
     },
     /// Any number.
     Number {
-        /// Least.
+        /// Minimum.
         low: Option<f64>,
-        /// Most.
+        /// Maximum.
         high: Option<f64>,
     },
     /// True or false.
     Boolean,
     /// An array.
     List(Box<List>),
-    /// An object with fields of the caller's own.
+    /// An object whose fields the caller chooses.
     Map,
     /// An object with known fields.
     Object(Box<Object>),
-    /// Anything.
+    /// Any value.
     Any,
 }
 
@@ -48,13 +48,13 @@ pub(in crate::mcp) enum Shape {
 pub(in crate::mcp) struct Text {
     /// A point in time.
     pub(super) time: bool,
-    /// Words that are no time and accepted all the same.
+    /// Words that are accepted in place of a time.
     pub(super) words: Vec<String>,
-    /// An array with one entry is that entry.
+    /// An array with one entry is read as that entry.
     pub(super) single: bool,
-    /// An empty text is a value of its own.
+    /// An empty text is a valid value.
     pub(super) empty: bool,
-    /// The ID of something stored.
+    /// The ID of a stored object.
     pub(super) reference: bool,
 }
 
@@ -62,15 +62,15 @@ pub(in crate::mcp) struct Text {
 #[derive(Debug)]
 pub(in crate::mcp) struct Choice {
     pub(super) values: Vec<String>,
-    /// By folded word.
+    /// Synonyms by folded word.
     pub(super) synonyms: BTreeMap<String, Synonym>,
 }
 
-/// Another word for a value.
+/// A synonym of a value.
 #[derive(Debug)]
 pub(super) struct Synonym {
     pub(super) to: String,
-    /// Fields of which one must be there.
+    /// Fields at least one of which must be present.
     pub(super) with: Vec<String>,
     /// The value without those fields.
     pub(super) otherwise: Option<String>,
@@ -84,7 +84,7 @@ pub(in crate::mcp) struct List {
     pub(super) split: bool,
     /// The entries are IDs.
     pub(super) references: bool,
-    /// Most entries.
+    /// Maximum number of entries.
     pub(super) most: Option<usize>,
 }
 
@@ -92,18 +92,18 @@ pub(in crate::mcp) struct List {
 #[derive(Debug, Default)]
 pub(in crate::mcp) struct Object {
     pub(super) fields: BTreeMap<String, Field>,
-    /// Names and aliases, folded, and the fields that they mean.
+    /// Fields by their names and aliases, folded.
     pub(super) names: BTreeMap<String, String>,
     /// The field that a string is read as.
     pub(super) scalar: Option<String>,
-    /// The lists whose entries' fields may stand beside them.
+    /// The lists whose entries' fields may be sent next to them.
     pub(super) lift: Vec<String>,
     /// Example for errors, in JSON.
     pub(super) example: String,
 }
 
 impl Object {
-    /// The lists whose entries' fields may stand beside them, with the shape of an entry.
+    /// Returns the lists whose entries' fields may be sent next to them, with the shape of an entry.
     pub(super) fn lifted_lists(&self) -> impl Iterator<Item = (&str, &Object)> {
         self.lift
             .iter()
@@ -130,7 +130,7 @@ impl Shape {
         Self::Object(Box::new(compile_object(schema, schema, 0)))
     }
 
-    /// The shape of arguments that are all optional texts.
+    /// Creates the shape of arguments that are all optional texts.
     pub(in crate::mcp) fn of_texts<'n>(names: impl Iterator<Item = &'n str>) -> Self {
         let properties: Map<String, Value> = names
             .map(|name| (name.to_owned(), json!({ "type": "string" })))
@@ -140,7 +140,7 @@ impl Shape {
         Self::of_arguments(&schema)
     }
 
-    /// A value that is read in place of a required one that was refused. No other use is made of it.
+    /// Returns a value that replaces a required one that was refused. It has no other use.
     pub(super) fn placeholder(&self) -> Value {
         match self {
             Self::Text(_) => Value::from(""),
@@ -269,7 +269,8 @@ fn compile_list(schema: &JsonObject, root: &JsonObject, depth: usize) -> Shape {
     }))
 }
 
-/// A string or an object is an object that a string stands for; null beside a type says nothing.
+/// A string or an object is compiled to an object that a string can represent; null next to a type
+/// is ignored.
 fn compile_variants(variants: &[Value], root: &JsonObject, depth: usize) -> Shape {
     let mut shapes: Vec<Shape> = (variants.iter())
         .filter(|variant| variant.get("type").and_then(Value::as_str) != Some("null"))
@@ -310,7 +311,7 @@ fn compile_object(schema: &JsonObject, root: &JsonObject, depth: usize) -> Objec
             },
         );
     }
-    // A name is never shadowed by an alias of another field.
+    // A name is never hidden by an alias of another field.
     for name in object.fields.keys() {
         object.names.insert(fold_name(name), name.clone());
     }
@@ -318,7 +319,7 @@ fn compile_object(schema: &JsonObject, root: &JsonObject, depth: usize) -> Objec
     object
 }
 
-/// The required fields with placeholders.
+/// Returns the required fields with placeholders.
 fn required_fields(object: &Object) -> String {
     let required = object.fields.iter().filter(|(_, field)| field.required);
     let fields: Vec<String> = required
@@ -360,7 +361,7 @@ fn resolve_reference<'r>(schema: &JsonObject, root: &'r JsonObject) -> Option<&'
     root.get("$defs")?.get(name)
 }
 
-/// The words of an enumeration, however it is written.
+/// Returns the words of an enumeration in any of its forms.
 fn enum_values(schema: &JsonObject) -> Option<Vec<String>> {
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
         return Some(
@@ -404,7 +405,7 @@ fn read_synonyms(schema: &JsonObject) -> BTreeMap<String, Synonym> {
         .collect()
 }
 
-/// The one type, null aside.
+/// Returns the single type, ignoring null.
 fn type_name(schema: &JsonObject) -> Option<&str> {
     match schema.get("type")? {
         Value::String(name) => Some(name),

@@ -8,7 +8,7 @@ fn object(value: Value) -> JsonObject {
     value.as_object().expect("an object").clone()
 }
 
-/// A tool like `remember`, with a field of every type beside.
+/// A tool like `remember`, with an additional field of every type.
 fn shape() -> Shape {
     Shape::of_arguments(&object(json!({
         "type": "object",
@@ -64,7 +64,7 @@ fn read(arguments: Value) -> Result<(Value, Vec<String>), String> {
     }
 }
 
-/// The one item of a call, and the notes.
+/// Returns the single item of a call, and the notes.
 fn item(arguments: Value) -> (Value, Vec<String>) {
     let (mut arguments, notes) = read(arguments).expect("accepted");
     assert_eq!(
@@ -181,7 +181,7 @@ fn values_in_another_form_are_repaired_with_a_note() {
         assert_eq!(read[field], expected, "{given}");
         assert_eq!(notes.len(), 1, "{given}: {notes:?}");
     }
-    // An integer of JSON Schema is no repair, and a word beside times is none either.
+    // An integral float is not a repair, and neither is a permitted word in place of a time.
     let (read, notes) =
         item(json!({ "items": [{ "content": "x", "turn": 5.0, "occurred_at": "Never" }] }));
     assert_eq!(
@@ -419,13 +419,13 @@ fn json_texts_share_the_limits_of_the_call() {
     };
     let third = MAX_CONTAINERS / 3;
     assert!(read(items(third)).is_ok());
-    // Each text is small enough, the call is not.
+    // Each text is small enough, but the call is not.
     let error = read(items(2 * third)).expect_err("refused");
     assert!(
         error.contains("items[1].metadata") && error.contains("30000 objects and arrays"),
         "{error}"
     );
-    // Values that arrived as JSON count as well.
+    // Values that were sent as JSON count, too.
     let values = json!({ "content": "x", "metadata": { "a": vec![json!({}); 2 * third] } });
     let text = json!({ "content": "x", "metadata": metadata(2 * third) });
     let error = read(json!({ "items": [values, text] })).expect_err("refused");

@@ -11,12 +11,12 @@ static FIXTURES: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
     serde_json::from_str(include_str!("fixtures.json")).expect("the fixtures are JSON")
 });
 
-/// Returns the definitions of a section, such as `tools`.
+/// Returns the definitions of a section, for example `tools`.
 pub(super) fn list_fixtures<T: DeserializeOwned>(section: &str) -> Vec<T> {
     serde_json::from_value(FIXTURES[section].clone()).expect("the fixtures fit the protocol")
 }
 
-/// Returns an entry of a section, such as the result of a tool.
+/// Returns an entry of a section, for example the result of a tool.
 pub(super) fn find_fixture<T: DeserializeOwned>(section: &str, name: &str) -> Option<T> {
     let fixture = FIXTURES[section].get(name)?.clone();
     Some(serde_json::from_value(fixture).expect("the fixtures fit the protocol"))

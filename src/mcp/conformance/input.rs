@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::fixture::{find_fixture, internal_error, unknown_fixture};
 
-/// Keeps honest clients honest; a fixture has no secrets.
+/// Protects against accidental changes only, because a fixture has no secrets.
 const KEY: &str = "conformance";
 
 /// The requests of each round by their names, and whether a state that travels with them names the round.
@@ -21,13 +21,14 @@ struct Script {
 
 /// Progress of a call.
 pub(super) enum Progress {
-    /// The client has to answer first.
+    /// The client must answer first.
     Ask(InputRequiredResult),
     /// The client has answered everything.
     Done(InputResponses),
 }
 
-/// Continues a call with the answers and the state of the client. `may` tells whether the client supports a method.
+/// Continues a call with the answers and the state of the client. `may` returns whether the client supports a
+/// method.
 pub(super) fn continue_script(
     name: &str,
     responses: Option<InputResponses>,

@@ -1,7 +1,7 @@
-//! The tools, prompts and resources that the official conformance suite calls beside our own, in front of a real
-//! [`MemoryServer`], so that its requests take the same path as any other. Debug builds only.
+//! The tools, prompts and resources that the official conformance suite calls in addition to our own, in front
+//! of a real [`MemoryServer`], so that its requests take the same path as any other. Debug builds only.
 
-// Sampling, roots and logging are on their way out of the protocol; the suite still asks for them.
+// Sampling, roots and logging are deprecated in the protocol; the suite still requires them.
 #![expect(deprecated, reason = "the older revisions have them")]
 
 use rmcp::ErrorData;
@@ -30,7 +30,7 @@ pub struct ConformanceServer {
 }
 
 impl ConformanceServer {
-    /// Fixtures in front of `inner`.
+    /// Puts fixtures in front of `inner`.
     #[must_use]
     pub fn new(inner: MemoryServer) -> Self {
         Self { inner }

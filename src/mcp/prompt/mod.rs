@@ -22,7 +22,8 @@ pub(super) const ALL: [&dyn MemoryPrompt; 3] = [
     &reflect::Reflect,
 ];
 
-/// An argument of a prompt: name, what it is, its greatest length in bytes, and what completes it. All are optional texts.
+/// An argument of a prompt: name, description, maximum length in bytes, and the kind of completion. All are optional
+/// texts.
 pub(super) struct Argument {
     pub(super) name: &'static str,
     pub(super) description: &'static str,
@@ -39,12 +40,12 @@ pub(super) trait MemoryPrompt: Send + Sync {
     /// The arguments of the prompt.
     fn arguments(&self) -> &'static [Argument];
 
-    /// Whether it may need some MiB of memory for what it reads.
+    /// Returns whether reading the data for the prompt may need some MiB of memory.
     fn reads_much(&self) -> bool {
         false
     }
 
-    /// The text, as if the person had written it.
+    /// Returns the text, as if the person had written it.
     async fn render_text(
         &self,
         engine: &Engine,
@@ -53,7 +54,7 @@ pub(super) trait MemoryPrompt: Send + Sync {
     ) -> Result<String, ToolError>;
 }
 
-/// The definition in the words of the protocol.
+/// Converts the prompt to its definition in the protocol.
 pub(super) fn define_prompt(prompt: &dyn MemoryPrompt) -> Prompt {
     let (name, title, description) = prompt.metadata();
     let arguments = prompt
@@ -81,7 +82,7 @@ fn check_texts(prompt: &dyn MemoryPrompt, arguments: &JsonObject) -> Result<(), 
     problems.refuse_if_any()
 }
 
-/// Arguments that were given, by name; empty ones count as absent.
+/// The given arguments by name; empty ones count as absent.
 pub(super) struct PromptArguments {
     arguments: JsonObject,
     /// How the arguments were read.
@@ -89,7 +90,7 @@ pub(super) struct PromptArguments {
 }
 
 impl PromptArguments {
-    /// Reads texts under the names which the prompt knows, by the rules for the arguments of tools.
+    /// Reads texts under the names that the prompt knows, by the rules for the arguments of tools.
     pub(super) fn read_arguments(
         prompt: &dyn MemoryPrompt,
         arguments: Option<JsonObject>,

@@ -12,10 +12,10 @@ mod memory;
 mod recent;
 mod status;
 
-/// Every resource with an address of its own.
+/// Every resource with a fixed URI.
 pub(super) const ALL: [&dyn MemoryResource; 3] = [&focus::Focus, &recent::Recent, &status::Status];
 
-/// A kind of addresses with a word in them: the address, name, title, description, the word, and what completes it.
+/// A URI template with one variable: the template, name, title, description, the variable, and its completion.
 pub(super) struct Template {
     pub(super) address: &'static str,
     name: &'static str,
@@ -25,7 +25,7 @@ pub(super) struct Template {
     pub(super) completes: Completable,
 }
 
-/// Every such kind.
+/// Every URI template.
 pub(super) const TEMPLATES: [Template; 2] = [
     Template {
         address: "memory://{id}",
@@ -45,7 +45,7 @@ pub(super) const TEMPLATES: [Template; 2] = [
     },
 ];
 
-/// The scheme of all addresses.
+/// The scheme of all URIs.
 const SCHEME: &str = "memory://";
 
 /// The content of a resource.
@@ -57,14 +57,14 @@ pub(super) struct Document {
 /// A resource: its description and its content.
 #[async_trait]
 pub(super) trait MemoryResource: Send + Sync {
-    /// Name, which follows the scheme in the address; title, description, media type.
+    /// Name, which follows the scheme in the URI; title, description, media type.
     fn metadata(&self) -> (&'static str, &'static str, &'static str, &'static str);
 
     /// Reads the current content.
     async fn read_document(&self, engine: &Engine, call: &Call) -> Result<Document, ToolError>;
 }
 
-/// The definition in the words of the protocol.
+/// Converts the resource to its definition in the protocol.
 pub(super) fn define_resource(resource: &dyn MemoryResource) -> Resource {
     let (name, title, description, mime_type) = resource.metadata();
     Resource::new(format!("{SCHEME}{name}"), name)
@@ -73,7 +73,7 @@ pub(super) fn define_resource(resource: &dyn MemoryResource) -> Resource {
         .with_mime_type(mime_type)
 }
 
-/// A template's definition.
+/// Converts the template to its definition in the protocol.
 pub(super) fn define_template(template: &Template) -> ResourceTemplate {
     ResourceTemplate::new(template.address, template.name)
         .with_title(template.title)
@@ -81,7 +81,7 @@ pub(super) fn define_template(template: &Template) -> ResourceTemplate {
         .with_mime_type("text/plain")
 }
 
-/// Reads the resource of an address; none if there is no such resource.
+/// Reads the resource of a URI; `None` if there is no such resource.
 pub(super) async fn read_resource(
     engine: &Engine,
     call: &Call,

@@ -11,7 +11,7 @@ use crate::domain::Invalid;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, GetOutput, GetParams, HistoryView};
 
-/// The part of a budget that each list at the end of an answer may take.
+/// Each list at the end of an answer may take this fraction of the budget.
 const LIST_PART: usize = 4;
 
 pub(crate) struct Get;
@@ -78,7 +78,7 @@ fn ending(output: &GetOutput, budget: usize) -> String {
         .join("\n")
 }
 
-/// A change as a sentence.
+/// Describes a change in a sentence.
 fn describe_change(entry: &HistoryView) -> String {
     let HistoryView {
         version, at, by, ..
@@ -113,7 +113,7 @@ fn describe_change(entry: &HistoryView) -> String {
     sentence
 }
 
-/// A value of a field as people write it.
+/// Formats the value of a field for people.
 fn in_words(value: &Value) -> String {
     match value {
         Value::Null => "nothing".to_owned(),
@@ -132,7 +132,7 @@ fn in_words(value: &Value) -> String {
     }
 }
 
-/// Text on one line, so that it cannot pass for another entry.
+/// Formats a text on one line, so that it cannot be mistaken for another entry.
 fn quoted(text: &str) -> String {
     format!("“{}”", text.replace('\n', " ⏎ ").replace('\r', ""))
 }

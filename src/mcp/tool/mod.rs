@@ -1,5 +1,5 @@
-//! The tools. Each file has the description that a model reads and the compact text of an answer; what a tool does is
-//! in the engine.
+//! The tools. Each file has the description that a model reads and the compact text of an answer; the engine does the
+//! work.
 
 use std::sync::Arc;
 
@@ -49,20 +49,20 @@ pub(super) const NAMES: [&str; 10] = [
     "remember", "recall", "get", "update", "forget", "focus", "link", "explore", "review", "status",
 ];
 
-/// An answer in both of its forms.
+/// An answer in both forms.
 pub(super) struct Answer {
     /// The structured content, which the output schema describes.
     pub(super) structured: Value,
     /// A short text for a model.
     pub(super) text: String,
-    /// Lines at the end of the text that lead on, such as a cursor: they are not cut.
+    /// Final lines that lead on, for example a cursor; they are never cut.
     pub(super) ending: String,
-    /// The most characters of the printed text.
+    /// Maximum number of characters of the printed text.
     pub(super) limit: Option<usize>,
 }
 
 impl Answer {
-    /// The text with remarks to the caller before it, within the limit.
+    /// Returns the text, preceded by notes to the caller, within the limit.
     pub(super) fn print_text(&self, notes: &[String]) -> String {
         let text = print_notes(notes) + &self.text;
         let separator = if text.is_empty() || self.ending.is_empty() {
@@ -80,7 +80,7 @@ impl Answer {
         }
     }
 
-    /// Adds remarks to the caller to the `notes` of the structured answer.
+    /// Adds notes to the caller to the `notes` of the structured answer.
     pub(super) fn add_notes(&mut self, notes: &[String]) {
         if notes.is_empty() {
             return;
@@ -96,12 +96,12 @@ impl Answer {
     }
 }
 
-/// Remarks as lines of their own.
+/// Formats notes as separate lines.
 pub(super) fn print_notes(notes: &[String]) -> String {
     notes.iter().map(|note| format!("Note: {note}\n")).collect()
 }
 
-/// The beginning of a text that is longer than `most` characters.
+/// Returns the beginning of a text that is longer than `most` characters.
 fn cut_text(text: String, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text,
@@ -110,7 +110,7 @@ fn cut_text(text: String, most: usize) -> String {
     }
 }
 
-/// A tool with its parameters and its output: what a file of this folder implements.
+/// A tool with its parameters and its output, implemented by a file of this folder.
 pub(super) trait ModelTool: Send + Sync {
     /// The arguments.
     type Params: JsonSchema + DeserializeOwned + Send + 'static;
@@ -124,18 +124,18 @@ pub(super) trait ModelTool: Send + Sync {
 
     fn hints() -> ToolAnnotations;
 
-    /// Whether a call with these arguments, once they are read, changes anything.
+    /// Returns whether a call with these prepared arguments changes anything.
     fn writes(_: &JsonObject) -> bool {
         Self::hints().read_only_hint != Some(true)
     }
 
-    /// Whether a call with these arguments, once they are read, may need more than a few MiB of memory. Only some such
-    /// calls run at once.
+    /// Returns whether a call with these prepared arguments may need more than a few MiB of memory. Only some such
+    /// calls run concurrently.
     fn reads_much(_: &JsonObject) -> bool {
         false
     }
 
-    /// Reports everything that the tool would refuse in these parameters before it looks anything up.
+    /// Reports everything that the tool would refuse in these parameters before any lookup.
     fn check(_: &Engine, _: Self::Params) -> Result<(), Invalid> {
         Ok(())
     }
@@ -192,19 +192,19 @@ pub(super) trait MemoryTool: Send + Sync {
     /// Name, description, schemas, hints.
     fn definition(&self) -> Tool;
 
-    /// The full schema of the arguments, from which [`super::argument::Shape`] learns how to read them.
+    /// The full schema of the arguments, from which [`super::argument::Shape`] is compiled.
     fn parameters(&self) -> Arc<JsonObject>;
 
-    /// Whether a call with these arguments, once they are read, changes anything.
+    /// Returns whether a call with these prepared arguments changes anything.
     fn writes(&self, arguments: &JsonObject) -> bool;
 
-    /// Whether a call with these arguments, once they are read, may need more than a few MiB of memory.
+    /// Returns whether a call with these prepared arguments may need more than a few MiB of memory.
     fn reads_much(&self, _: &JsonObject) -> bool {
         false
     }
 
-    /// Reports everything that the tool would refuse in these arguments before it looks anything up. Placeholders may
-    /// stand for required arguments.
+    /// Reports everything that the tool would refuse in these arguments before any lookup. Placeholders may replace
+    /// required arguments.
     fn check(&self, engine: &Engine, arguments: JsonObject) -> Result<(), Invalid>;
 
     /// Reads the arguments, calls the use case and describes its answer.
@@ -216,7 +216,7 @@ pub(super) trait MemoryTool: Send + Sync {
     ) -> Result<Answer, ToolError>;
 }
 
-/// More characters than answers have by default.
+/// Minimum number of requested characters that count as much, which is more than the default.
 const MUCH_TEXT: usize = 50_000;
 
 /// Returns a number among arguments, or the length of a list; 0 if there is neither.
@@ -237,10 +237,10 @@ fn given_action(arguments: &JsonObject) -> Option<&str> {
         .map(|action| action.as_str().unwrap_or_default())
 }
 
-/// Reads arguments that [`super::argument::prepare`] brought into the form of the parameters.
+/// Parses arguments that [`super::argument::prepare`] converted to the form of the parameters.
 fn parse_params<P: DeserializeOwned>(arguments: JsonObject) -> Result<P, ToolError> {
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
-        // The schema and the parameters disagree: a defect. The words of the error are not those of a client.
+        // The schema and the parameters disagree, which is a defect. The caller could not understand the error.
         tracing::error!(%error, "arguments that fit the schema do not fit the parameters");
         let field = Some(error.path().to_string())
             .filter(|path| path != ".")
@@ -266,7 +266,7 @@ fn build_answer(output: &impl serde::Serialize, text: String) -> Answer {
     }
 }
 
-/// An answer whose text has at most `limit` characters.
+/// Returns an answer whose text has at most `limit` characters.
 fn limited_answer(
     output: &impl serde::Serialize,
     text: String,
@@ -301,7 +301,7 @@ fn list_within(label: &str, entries: &[String], room: usize) -> Option<String> {
     Some(line)
 }
 
-/// IDs as a text answer prints them; the structured answer has all digits.
+/// Formats IDs for a text answer; the structured answer has all digits.
 fn short_ids(ids: &[String]) -> String {
     ids.iter()
         .map(|id| short_id(id))
@@ -309,10 +309,10 @@ fn short_ids(ids: &[String]) -> String {
         .join(", ")
 }
 
-/// Characters of a text that a line shows of it.
+/// Maximum number of characters of a text in a line.
 const EXCERPT_CHARS: usize = 160;
 
-/// The notes of an answer, which come before everything else.
+/// Prepends the notes of an answer.
 fn with_notes(notes: &[String], text: &str) -> String {
     let mut lines: Vec<String> = notes.iter().map(|note| format!("Note: {note}")).collect();
     if !text.is_empty() {
@@ -321,7 +321,7 @@ fn with_notes(notes: &[String], text: &str) -> String {
     lines.join("\n")
 }
 
-/// One item of the working memory.
+/// Describes one item of the working memory.
 pub(super) fn describe_focus(item: &FocusView) -> String {
     let reason = item
         .reason
@@ -335,7 +335,7 @@ pub(super) fn describe_focus(item: &FocusView) -> String {
     )
 }
 
-/// An entity with its relations and the memories that mention it, one per line.
+/// Describes an entity with its relations and the memories that mention it, one per line.
 pub(super) fn describe_detail(detail: &EntityDetail) -> String {
     let mut lines = vec![explore::describe_entity(&detail.entity)];
     lines.extend(detail.relations.iter().map(explore::describe_relation));
@@ -362,7 +362,7 @@ pub(super) fn describe_detail(detail: &EntityDetail) -> String {
     lines.join("\n")
 }
 
-/// A number that the store counts up to a limit.
+/// Formats a number that the store counts up to a limit.
 fn format_count(number: u64) -> String {
     if number >= MOST_COUNTED {
         format!("{MOST_COUNTED} or more")
@@ -371,7 +371,7 @@ fn format_count(number: u64) -> String {
     }
 }
 
-/// One review in a line.
+/// Describes one review in a line.
 pub(super) fn describe_review(review: &ReviewView) -> String {
     let mut line = format!(
         "[review {}] {}: {}",
@@ -434,7 +434,7 @@ fn awaiting_owner(done: &str, reviews: &[ReviewView]) -> String {
     )
 }
 
-/// One memory: a line with its ID and attributes, then its text with every line marked.
+/// Describes one memory: a line with its ID and attributes, then its text with every line marked.
 pub(super) fn describe_memory(memory: &MemoryView) -> String {
     let mut text = describe_attributes(memory);
     text.push('\n');

@@ -1,10 +1,10 @@
-//! Stored text inside answers. A memory must not be able to pass for a line of the answer, such as a heading or another
+//! Stored text inside answers. A memory must not be mistaken for a line of the answer, for example a heading or another
 //! memory: every line of it is marked, and names that belong on one line stay on it.
 
 /// Marks every line of a stored text.
 const MARK: &str = "> ";
 
-/// A stored text with a mark before each of its lines.
+/// Returns a stored text with a mark before each of its lines.
 pub(super) fn quote_lines(text: &str) -> String {
     let text = text.replace("\r\n", "\n");
     let mut quoted = String::with_capacity(text.len() + MARK.len());
@@ -22,7 +22,7 @@ pub(super) fn quote_lines(text: &str) -> String {
     quoted
 }
 
-/// A stored name, tag or reason on a single line.
+/// Returns a stored name, tag or reason on a single line.
 pub(super) fn inline_text(text: &str) -> String {
     text.chars()
         .map(|c| {
@@ -35,7 +35,7 @@ pub(super) fn inline_text(text: &str) -> String {
         .collect()
 }
 
-/// The beginning of a stored text on a single line, up to `most` characters.
+/// Returns the beginning of a stored text on a single line, up to `most` characters.
 pub(super) fn first_chars(text: &str, most: usize) -> String {
     let mut start: String = inline_text(text.trim()).chars().take(most).collect();
     if text.trim().chars().nth(most).is_some() {
@@ -44,7 +44,7 @@ pub(super) fn first_chars(text: &str, most: usize) -> String {
     start
 }
 
-/// Everything that some program shows as the end of a line.
+/// Returns whether some program displays the character as the end of a line.
 fn breaks_line(c: char) -> bool {
     matches!(
         c,

@@ -1,10 +1,10 @@
-//! Schemas as a model reads them: in every conversation, so every word costs.
+//! Schemas in the form for models, which read them in every conversation, so that every word has a cost.
 //!
-//! Inputs lose what tells a model nothing: titles, formats of integers, null beside a type (absent fields are absent),
-//! limits and refusals of unknown fields (the answer to a wrong call names both), descriptions of the whole and of what
-//! a name says by itself. Outputs, which nobody has to write, are told one level deep: which fields there are, and of
-//! which type. None is called required: clients in use hold the structured form of an error against this schema, too,
-//! and would show a model their own complaint instead of it. docs/tools.md has the rest.
+//! Input schemas omit parts that do not help a model: titles, formats of integers, null next to a type (absent fields
+//! are simply left out), limits and the refusal of unknown fields (the error names both), and descriptions of the whole
+//! and of self-explanatory names. Output schemas describe only the top level: the fields and their types. No output
+//! field is required, because clients also validate the structured form of an error against this schema, and would show
+//! a model their own error instead. docs/tools.md has the full schemas.
 
 use std::sync::Arc;
 
@@ -24,16 +24,16 @@ const IDLE: &[&str] = &[
     "additionalProperties",
 ];
 
-/// Our own annotations begin with this; they are for [`crate::mcp::argument`] and docs/tools.md.
+/// Prefix of our own annotations, which are for [`crate::mcp::argument`] and docs/tools.md.
 const OURS: &str = "x-";
 
-/// Marks a field that is understood but not offered.
+/// Marks a field that is accepted but not offered.
 const HIDDEN: &str = "x-hidden";
 
-/// Marks a field whose name says enough; its description is for docs/tools.md.
+/// Marks a field with a self-explanatory name; its description is only for docs/tools.md.
 const PLAIN: &str = "x-plain";
 
-/// The schema of arguments in as few words as a right call needs.
+/// Returns the schema of arguments with as few words as a correct call needs.
 pub(super) fn input_schema(schema: &JsonObject) -> Arc<JsonObject> {
     let mut value = Value::Object(schema.clone());
     prune_schema(&mut value, Place::Whole);
@@ -43,7 +43,7 @@ pub(super) fn input_schema(schema: &JsonObject) -> Arc<JsonObject> {
     }
 }
 
-/// The top level of an answer.
+/// Returns the top level of an output schema.
 pub(super) fn output_schema(schema: &JsonObject) -> Arc<JsonObject> {
     let none = JsonObject::new();
     let fields = schema
@@ -70,7 +70,7 @@ pub(super) fn output_schema(schema: &JsonObject) -> Arc<JsonObject> {
     Arc::new(shallow)
 }
 
-/// The type of the entries of a list. Clients warn of a schema that admits anything.
+/// Returns the type of the entries of a list. Clients warn of a schema that permits anything.
 fn entry_of(field: &Value, root: &JsonObject) -> Value {
     let is = field
         .get("items")
@@ -112,11 +112,11 @@ fn type_of<'s>(field: &'s Value, root: &'s JsonObject) -> Option<&'s str> {
 /// The role of a part of a schema.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
-    /// The arguments, or an entry of a list: the tool and the list describe it.
+    /// The arguments, or an entry of a list, which the tool and the list describe.
     Whole,
     /// A field.
     Field,
-    /// The names of fields, which are no words of JSON Schema.
+    /// The names of fields, which are not keywords of JSON Schema.
     Names,
 }
 
@@ -151,8 +151,8 @@ fn prune_schema(value: &mut Value, place: Place) {
     }
 }
 
-/// Some providers refuse tools with an object that does not say its properties, or an array that does not say its items,
-/// also where anything may be in it.
+/// Declares contents, because some providers refuse tools with an object without properties or an array without items,
+/// even if both may contain anything.
 fn declare_contents(object: &mut JsonObject) {
     let wanted = match object.get("type").and_then(Value::as_str) {
         Some("object") => "properties",
@@ -162,8 +162,8 @@ fn declare_contents(object: &mut JsonObject) {
     object.entry(wanted).or_insert_with(|| json!({}));
 }
 
-/// `["string", "null"]` is `"string"`, and `anyOf: [X, null]` is X: several types in one place are more than some
-/// providers of models can read.
+/// Replaces `["string", "null"]` by `"string"`, and `anyOf: [X, null]` by X, because some providers of models do not
+/// support several types.
 fn drop_null(object: &mut JsonObject) {
     if let Some(Value::Array(types)) = object.get("type")
         && let [single, Value::String(null)] = types.as_slice()
@@ -178,7 +178,7 @@ fn drop_null(object: &mut JsonObject) {
     {
         let only = only.clone();
         object.remove("anyOf");
-        // The field is described where it is used, not where its type is.
+        // The description of the field is kept rather than that of its type.
         for (key, inner) in only.into_iter().filter(|(key, _)| key != "description") {
             object.entry(key).or_insert(inner);
         }

@@ -1,4 +1,4 @@
-//! Fields of an entry that stand beside the list of entries, such as `content` beside `items`.
+//! Fields of an entry that were sent next to the list of entries, for example `content` next to `items`.
 
 use rmcp::model::JsonObject;
 use serde_json::Value;
@@ -8,11 +8,11 @@ use super::super::path::Path;
 use super::super::shape::{Object, Shape};
 use super::{Place, Reader, shorten_name};
 
-/// Largest value that may stand beside a list for all of its entries, as JSON in bytes.
+/// Maximum size of a value next to a list that applies to all of its entries, as JSON in bytes.
 const MAX_SHARED_BYTES: usize = 16 * 1024;
 
 impl<'s> Reader<'s> {
-    /// Whether a name is a field of the entries of the list that may be written beside it.
+    /// Returns whether a name is a field of the list's entries that may be sent next to the list.
     pub(super) fn is_lifted(&mut self, object: &'s Object, name: &str, place: Place) -> bool {
         object
             .lifted_lists()
@@ -26,8 +26,8 @@ impl<'s> Reader<'s> {
         )
     }
 
-    /// The list that fields beside it belong to: the one whose entries have all of them, among several the one that
-    /// requires one of them.
+    /// Returns the list to which the fields next to it belong: the one whose entries have all of them; among
+    /// several, the one that requires one of them.
     fn lifting_list(
         &mut self,
         object: &'s Object,
@@ -57,7 +57,7 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// Fields of an item beside the list of items: one more item, or what all items have in common.
+    /// Converts item fields next to the list of items to a further item, or to values that all items share.
     pub(super) fn lift_fields(
         &mut self,
         object: &'s Object,
@@ -116,7 +116,7 @@ impl<'s> Reader<'s> {
     }
 }
 
-/// Whether a value is a word where a list of objects is expected.
+/// Returns whether a value is a word in place of a list of objects.
 pub(super) fn is_word_for_list(shape: &Shape, value: &Value) -> bool {
     let Shape::List(list) = shape else {
         return false;
@@ -127,7 +127,7 @@ pub(super) fn is_word_for_list(shape: &Shape, value: &Value) -> bool {
     is_word && matches!(&list.item, Shape::Object(object) if object.scalar.is_none())
 }
 
-/// Gives an item what all items have in common: lists are joined, other fields of its own stay.
+/// Adds the shared values to an item: lists are joined, and other fields keep the item's own values.
 fn share_fields(item: &mut JsonObject, shared: &JsonObject) {
     for (name, value) in shared {
         match (item.get_mut(name), value) {

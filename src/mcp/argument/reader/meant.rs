@@ -1,5 +1,5 @@
-//! Arguments that arrive in another place than the schema says: inside of an object of their own, or as a word beside the
-//! field that it is a value of.
+//! Arguments in another position than in the schema: inside an additional object, or as a word next to the field whose
+//! value it is.
 
 use rmcp::model::JsonObject;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use super::super::path::Path;
 use super::super::shape::{Choice, Object, Shape};
 use super::{Place, Reader};
 
-/// Names under which frameworks and models put all or some arguments, in the form of [`fold_name`].
+/// Names under which frameworks and models wrap some or all arguments, in the form of [`fold_name`].
 const WRAPPERS: [&str; 24] = [
     "args",
     "arguments",
@@ -39,12 +39,12 @@ const WRAPPERS: [&str; 24] = [
     "where",
 ];
 
-/// Names of arguments that say what to do, in the form of [`fold_name`].
+/// Names of arguments that select an action, in the form of [`fold_name`].
 const ACTIONS: [&str; 6] = ["action", "command", "method", "mode", "op", "operation"];
 
 /// A value of an enumeration that was sent under another name.
 pub(super) struct Chosen<'s> {
-    /// The field that it is a value of.
+    /// The field to which the value belongs.
     pub(super) field: &'s str,
     /// The word.
     pub(super) word: Value,
@@ -53,7 +53,7 @@ pub(super) struct Chosen<'s> {
 }
 
 impl<'s> Reader<'s> {
-    /// The arguments with those of wrappers beside the others. A wrapper that contradicts them stays, to be reported.
+    /// Returns the arguments, including those inside wrappers. A wrapper that contradicts them is kept, to be reported.
     pub(super) fn unwrap_arguments(&mut self, object: &'s Object, given: JsonObject) -> JsonObject {
         let mut arguments = JsonObject::new();
         let mut wrappers = Vec::new();
@@ -88,7 +88,7 @@ impl<'s> Reader<'s> {
             && !self.is_lifted(object, name, Place::Outermost)
     }
 
-    /// The fields of a wrapper, if one of them is an argument.
+    /// Returns the fields of a wrapper, if one of them is an argument.
     fn wrapped(&mut self, object: &'s Object, value: &Value) -> Option<JsonObject> {
         let inner = match value {
             Value::Object(inner) => inner.clone(),
@@ -113,7 +113,8 @@ impl<'s> Reader<'s> {
         is_argument.then_some(inner)
     }
 
-    /// The field that an unknown argument chooses a value of: `action: "restore"`, or `restore: true`, is a mode.
+    /// Returns the field to which an unknown argument assigns a value: `action: "restore"`, or `restore: true`, is a
+    /// mode.
     pub(super) fn chosen_by_word(
         &self,
         object: &'s Object,
@@ -142,12 +143,12 @@ impl<'s> Reader<'s> {
     }
 }
 
-/// Whether an argument is absent or empty.
+/// Returns whether an argument is absent or empty.
 fn is_free(arguments: &JsonObject, name: &str) -> bool {
     arguments.get(name).is_none_or(super::is_empty)
 }
 
-/// Whether a word is a value, or another word for one. The name of a flag has to be the value itself.
+/// Returns whether a word is a value, or a synonym of one. The name of a flag must be the value itself.
 fn chooses(choice: &Choice, word: &str, is_flag: bool) -> bool {
     let folded = fold_name(word);
     let is_value = choice.values.iter().any(|known| fold_name(known) == folded);

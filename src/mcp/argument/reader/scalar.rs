@@ -10,7 +10,7 @@ use super::super::{shorten_text, show_value};
 use super::Reader;
 use crate::domain::{moment, validate};
 
-/// The word for an end that does not come, and others for it.
+/// The word for no end, and its synonyms.
 const NEVER: &str = "never";
 const OPEN_ENDS: [&str; 12] = [
     "forever",
@@ -57,7 +57,7 @@ impl Reader<'_> {
                     )
                 })
             }
-            // A memory as an answer shows it, where its ID is expected.
+            // A memory in the form of an answer, in place of its ID.
             Value::Object(object)
                 if kind.reference && object.get("id").is_some_and(Value::is_string) =>
             {
@@ -135,7 +135,7 @@ impl Reader<'_> {
                         .with
                         .iter()
                         .any(|field| beside.contains(&field.as_str()));
-                // In a list there are no fields beside the word.
+                // In a list there are no other fields next to the word.
                 let fits = fits || beside.is_empty();
                 if fits {
                     Some(&synonym.to)
@@ -146,7 +146,7 @@ impl Reader<'_> {
         let Some(meant) = meant else {
             return self.refuse_value(path, shape.expected_phrase(), &value);
         };
-        // A former word that is still a value of its own needs no remark here.
+        // A former word that is still a valid value needs no note.
         if *meant != word {
             self.notes
                 .repaired(path, format!("{} read as {meant:?}", show_value(&value)));
@@ -239,13 +239,14 @@ impl Reader<'_> {
     }
 }
 
-/// `80%` is 0.8.
+/// Reads `80%` as 0.8.
 fn percent(text: &str) -> Option<f64> {
     let number: f64 = text.trim().strip_suffix('%')?.trim().parse().ok()?;
     Some(number / 100.0)
 }
 
-/// A number without a fraction, within what every JSON implementation keeps exactly.
+/// Returns a number without a fraction, within the range that every JSON implementation represents
+/// exactly.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "checked to be whole and below 2^53"
