@@ -1,6 +1,7 @@
 //! Persistent memory for AI agents, served over the Model Context Protocol.
 //!
-//! `docs/architecture.md` shows how the modules fit together; each module says what it may depend on.
+//! `docs/architecture.md` shows how the modules fit together; each module states its permitted
+//! dependencies.
 
 pub mod cli;
 pub mod config;

@@ -1,4 +1,4 @@
-//! The program; everything is in the library.
+//! The program; its code is in the library.
 
 use std::process::ExitCode;
 
@@ -8,8 +8,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Where the allocator asks for huge pages, or the system gives them to everybody, 3 MB of use are 15 MB of resident
-    // memory. The weights of a model are worth them, see `embed::local::huge_pages`. Without them all works as well.
+    // If the allocator or the system provides huge pages everywhere, 3 MB of use occupy 15 MB of resident memory. Only
+    // the weights of a model benefit from them, see `embed::local::huge_pages`. A failure has no other effect.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     cognitive_memory_mcp::cli::main()
 }

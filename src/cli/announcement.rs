@@ -2,7 +2,7 @@
 
 use crate::config::{FileState, Settings};
 
-/// Logs the settings that the service uses: "production environment loaded".
+/// Logs the settings that the service uses, for example "production environment loaded".
 pub(super) fn announce_settings(settings: &Settings) {
     let summary = settings.summary();
     tracing::info!(
@@ -25,7 +25,7 @@ pub(super) fn announce_settings(settings: &Settings) {
     }
 }
 
-/// Logs what looks like a mistake in the settings.
+/// Logs probable mistakes in the settings.
 pub(super) fn log_warnings(settings: &Settings) {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");

@@ -43,7 +43,7 @@ pub(super) fn print_manual() -> Result<u8, Failure> {
     );
     let mut command = Cli::command();
     command.build();
-    // One page for all: each command below the program's own text.
+    // One manual page for all: each command follows the text of the program.
     for subcommand in command
         .get_subcommands()
         .filter(|subcommand| !subcommand.is_hide_set())
@@ -61,7 +61,7 @@ pub(super) fn print_manual() -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Text that is printed line by line.
+/// Formats text that is printed line by line.
 fn format_verbatim(text: &str) -> String {
     let text = text
         .replace('\\', "\\\\")

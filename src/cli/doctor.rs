@@ -1,6 +1,6 @@
-//! `doctor`: checks everything that the service needs, and suggests remedies.
+//! `doctor`: checks all requirements of the service, and suggests remedies.
 //!
-//! It changes nothing without `--repair`. It skips checks that depend on a failed one.
+//! Changes nothing without `--repair`. Skips checks that depend on a failed one.
 
 use std::path::Path;
 use std::process::Command;
@@ -19,13 +19,13 @@ use crate::config::{self, Auth, Database, Purpose, Reading, Settings, Sources};
 use crate::domain::{Clock, SystemClock};
 use crate::store::{self, IndexPages, Pace, Store, StoreError, sqlite};
 
-/// Below this free space writes soon fail.
+/// Free space in bytes below which writes will soon fail.
 const LEAST_SPACE: u64 = 100 * 1024 * 1024;
 /// Free space below which a warning is printed.
 const ENOUGH_SPACE: u64 = 1024 * 1024 * 1024;
 /// An earlier year means that the clock is not set.
 const EARLIEST_YEAR: i32 = 2025;
-/// Longest wait for an answer of the service.
+/// Maximum wait for an answer of the service.
 const LONGEST_ANSWER: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -304,7 +304,7 @@ async fn check_database(args: &DoctorArgs, settings: &Settings, report: &mut Rep
     if !is_ready {
         return;
     }
-    // The embedded database belongs to the process that has it open. Reading its file needs no opening.
+    // The embedded database belongs to the process that has it open. Reading its file does not need the lock.
     if let Database::Sqlite { path } = &settings.database {
         let size = indicatif::HumanBytes(file_size(path));
         let detail = format!("{} ({size}), schema up to date", path.display());

@@ -1,4 +1,4 @@
-//! `eval`: questions with known answers, put to a memory through the tools that every client uses.
+//! `eval`: asks questions with known answers through the tools that every client uses, and measures the results.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,22 +28,22 @@ use crate::eval::{
 use crate::http::{Authenticator, Listener};
 use crate::lifecycle::{self, ExitReason, Notifier, Readiness, Sentinel, Supervisor};
 
-/// Exit code when a figure fell.
+/// Exit code if a metric fell.
 const FELL: u8 = 1;
-/// Requested hits: the metrics use this number.
+/// Number of requested hits, which the metrics assume.
 const DEPTH: usize = 10;
-/// Text of an answer: all of it, whatever the hits are.
+/// Length limit of an answer: large enough for all hits.
 const MAX_CHARS: usize = 1_000_000;
-/// Memories and text of one `remember`.
+/// Number of memories and bytes of text per `remember`.
 const BATCH: usize = 200;
 const BATCH_BYTES: usize = 512 * 1024;
-/// Ids of one `get`.
+/// Number of IDs per `get`.
 const IDS: usize = 200;
-/// Between two looks at the backlog of the index.
+/// Pause between two reads of the index backlog.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Wait for the embedder after which a note is printed.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Characters of a hit that are shown of a question that failed.
+/// Maximum number of characters of a hit of a failed question.
 const SHOWN_CHARS: usize = 160;
 
 #[derive(Args)]
@@ -208,7 +208,7 @@ fn read_plan(args: &EvalArgs) -> Result<Plan, Failure> {
     })
 }
 
-/// An id in a golden set which the memory does not know is a mistake, not a failure of recall.
+/// Reports unknown IDs in a golden set, which are mistakes rather than failures of recall.
 async fn check_ids(memory: &Memory, file: &str, questions: &[Question]) -> Result<(), Failure> {
     let of = |question: &Question| {
         question
@@ -246,7 +246,7 @@ async fn check_ids(memory: &Memory, file: &str, questions: &[Question]) -> Resul
     }
 }
 
-/// Puts every question, one after the other.
+/// Asks every question, one after the other.
 async fn measure_recall(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
     let status = memory.call("status", json!({})).await?;
     let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
@@ -311,7 +311,7 @@ fn judge_answer(question: &Question, answer: &Value, took: Duration) -> Asked {
             text(&hit["content"]),
         );
         let names = [&id, &key, &content];
-        // Each expected one counts once.
+        // Each expected memory counts once.
         let place = open
             .iter()
             .position(|entry| names.iter().any(|name| name.as_ref() == Some(*entry)));
@@ -358,7 +358,7 @@ impl Drop for Scratch {
     }
 }
 
-/// A service in this process, as `serve` runs it, on a database of its own.
+/// Runs a service in this process, like `serve`, on a separate database.
 fn in_process(
     args: &EvalArgs,
     settings: &Settings,
@@ -370,7 +370,7 @@ fn in_process(
         Notifier::to(None, None),
         Readiness::new(),
     );
-    // Its signal handlers let the temporary database go on Ctrl-C, too.
+    // Its signal handlers let Ctrl-C remove the temporary database, too.
     let _sentinel =
         Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
     let mut settings = settings.clone();
@@ -395,7 +395,7 @@ fn in_process(
             measure_recall(&memory, plan).await
         };
         let report = tokio::select! {
-            // First: a stop also closes the service, which the work then takes for a fault.
+            // Checked first: a stop also closes the service, which the work would report as a fault.
             biased;
             reason = supervisor.stop_requested() => {
                 let code = if let ExitReason::Signal(signal) = &reason { signal.exit_code() } else { INTERNAL };
@@ -451,7 +451,7 @@ async fn start_service(
     ))
 }
 
-/// Stores the corpus, after every line of it was checked.
+/// Stores the corpus after checking every line.
 async fn load_corpus(
     memory: &Memory,
     engine: &Engine,
@@ -518,7 +518,7 @@ async fn load_corpus(
     Ok(())
 }
 
-/// How many of the next memories can be stored at once: none of them refers to another one.
+/// Returns how many of the next memories can be stored in one call because none refers to another one.
 fn batch_size(rest: &[CorpusItem]) -> usize {
     let (mut keys, mut bytes) = (std::collections::BTreeSet::new(), 0);
     for (place, entry) in rest.iter().enumerate().take(BATCH) {

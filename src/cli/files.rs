@@ -1,5 +1,5 @@
-//! Files that commands read and write: drafts that get their name when they are complete, and folders for this user
-//! alone.
+//! Files that commands read and write: drafts that get their final name when they are complete, and folders for this
+//! user alone.
 
 use std::fs::{DirBuilder, File};
 use std::io::Read;
@@ -10,7 +10,7 @@ use crate::config::{Database, Settings};
 use crate::domain::{Clock, SystemClock};
 use crate::transfer::TransferError;
 
-/// Every SQLite file begins with these bytes.
+/// The first bytes of every SQLite file.
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// Returns a function that adds the path to an error.
@@ -60,7 +60,7 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Returns the size of a file in bytes; 0 if it cannot be read or is no regular file.
+/// Returns the size of a file in bytes; 0 if it is not readable or not a regular file.
 pub(super) fn file_size(path: &Path) -> u64 {
     std::fs::metadata(path)
         .ok()
@@ -68,12 +68,12 @@ pub(super) fn file_size(path: &Path) -> u64 {
         .map_or(0, |data| data.len())
 }
 
-/// Returns the file that a path leads to, without symbolic links.
+/// Returns the file to which a path leads, without symbolic links.
 pub(super) fn resolve_links(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// Fails if there is no directory for a file that is to be written.
+/// Fails if the directory of a file to be written does not exist.
 pub(super) fn require_folder(file: &Path) -> Result<(), Failure> {
     match file
         .parent()
@@ -88,8 +88,8 @@ pub(super) fn require_folder(file: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Returns a new path for temporary data, beside the embedded database: a restored database is moved from there to its
-/// place. The data directory may be on another disk.
+/// Returns a new path for temporary data next to the embedded database, because a restored database is moved from
+/// there to its final path. The data directory may be on another disk.
 pub(super) fn scratch_path(settings: &Settings, name: &str) -> Result<PathBuf, Failure> {
     let folder = match &settings.database {
         Database::Sqlite { path } => match resolve_links(path).parent() {
@@ -102,7 +102,7 @@ pub(super) fn scratch_path(settings: &Settings, name: &str) -> Result<PathBuf, F
     Ok(folder.join(format!("{name}-{}", SystemClock.new_id())))
 }
 
-/// Whether a file that the caller named is a SQLite database.
+/// Returns whether a file of the caller is an SQLite database.
 pub(super) fn is_sqlite(path: &Path) -> Result<bool, Failure> {
     if !path.exists() {
         fail!(
@@ -122,7 +122,7 @@ pub(super) fn is_sqlite(path: &Path) -> Result<bool, Failure> {
     Ok(begin == SQLITE)
 }
 
-/// A file for this user alone, under another name until it is complete.
+/// A file for this user alone, under a temporary name until it is complete.
 pub(super) struct Draft {
     path: PathBuf,
     draft: PathBuf,

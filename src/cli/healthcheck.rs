@@ -1,7 +1,7 @@
-//! `healthcheck`: asks the service of this user for its readiness. The container's health check runs it.
+//! `healthcheck`: reads the readiness of the service of this user. The container's health check runs it.
 //!
-//! Any program may listen on the service's port, so the question goes to the service's Unix socket, or to the address that
-//! the user named (`MEMORY_URL`). An answer counts only if it is a readiness report.
+//! Any program may listen on the service's port, so the request goes to the service's Unix socket, or to the address
+//! that the user named (`MEMORY_URL`). An answer counts only if it is a readiness report.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::config::{self, Database, Purpose, Settings, Sources};
 use crate::store::sqlite;
 
 const LONGEST: Duration = Duration::from_secs(5);
-/// Larger than any readiness report.
+/// Maximum size of a readiness report in bytes.
 const LARGEST_REPORT: usize = 1024 * 1024;
 
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
@@ -29,7 +29,7 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     Ok(code)
 }
 
-/// Fails with a sentence that says why the service is not ready.
+/// Fails with a sentence that states why the service is not ready.
 async fn check_service(settings: &Settings) -> Result<(), String> {
     let endpoint = match discovery::find_service(settings).await {
         Ok(Some(endpoint)) => endpoint,
@@ -92,7 +92,7 @@ async fn fetch_report(endpoint: &Endpoint, url: &str) -> anyhow::Result<(bool, S
     Ok((succeeded, body.into_text()))
 }
 
-/// The verdict of a readiness report, `None` if the text is none.
+/// Returns the verdict of a readiness report, `None` if the text is not a report.
 fn judge_report(succeeded: bool, text: &str) -> Option<Result<(), String>> {
     let report: Value = serde_json::from_str(text).ok()?;
     let checks = report["checks"]

@@ -29,7 +29,7 @@ pub(super) fn run(topic: &[String]) -> Result<u8, Failure> {
     match Cli::command().try_get_matches_from(arguments) {
         Ok(_) => Ok(0),
         Err(message) => {
-            // A reader that has gone away has read enough.
+            // A reader that closed the pipe (`| head`) needs no more output.
             let _ = message.print();
             Ok(if message.use_stderr() { USAGE } else { 0 })
         }

@@ -6,9 +6,9 @@ use anyhow::Context;
 use reqwest::redirect::Policy;
 use reqwest::{ClientBuilder, Response};
 
-/// For a service on this machine or behind a proxy on it, which speaks no TLS: the certificates of the system, which
-/// take a while to read and may be missing in a container, are left alone. It follows no redirects: the service sends
-/// none, and a stranger's would lead requests elsewhere.
+/// Returns a client for a service on this machine or behind a proxy on it, without TLS. The certificates of the
+/// system are not loaded, because reading them takes time and containers may lack them. It follows no redirects: the
+/// service sends none, and those of another program could lead to any host.
 pub(super) fn plain_client() -> ClientBuilder {
     reqwest::Client::builder()
         .no_proxy()
@@ -16,15 +16,15 @@ pub(super) fn plain_client() -> ClientBuilder {
         .tls_certs_only([])
 }
 
-/// For the control socket of a running service.
+/// Returns a client for the control socket of a running service.
 pub(super) fn socket_client(socket: &Path) -> ClientBuilder {
     plain_client().unix_socket(socket)
 }
 
-/// The largest answer that is read. The service's own ones are far smaller.
+/// Maximum size of an answer. Answers of the service are far smaller.
 pub(super) const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 
-/// An answer that is not complete yet.
+/// An incomplete answer.
 pub(super) struct Body {
     response: Response,
     bytes: Vec<u8>,
@@ -38,7 +38,7 @@ impl Body {
         }
     }
 
-    /// Reads until the end, or until there are more than `limit` bytes; whether that was the end.
+    /// Reads until the end or until more than `limit` bytes. Returns whether the end was reached.
     pub(super) async fn read_up_to(&mut self, limit: usize) -> anyhow::Result<bool> {
         while self.bytes.len() <= limit {
             match self
@@ -55,7 +55,7 @@ impl Body {
         Ok(false)
     }
 
-    /// Returns the text that was read; bytes that are no text are replaced.
+    /// Returns the text that was read; invalid bytes are replaced.
     pub(super) fn into_text(self) -> String {
         String::from_utf8(self.bytes)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())

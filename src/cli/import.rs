@@ -40,12 +40,12 @@ pub(super) struct ImportArgs {
     file: PathBuf,
 }
 
-/// Names of our own export files.
+/// File names of our own exports.
 const EXPORT: Wanted = Wanted {
     description: "export (.jsonl)",
     accepts: |name| name.ends_with(".jsonl"),
 };
-/// Problems that are listed when nothing is stored anyway.
+/// Maximum number of listed problems if nothing is stored anyway.
 const LISTED_WHEN_REFUSED: usize = 20;
 
 pub(super) fn run(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure> {
@@ -72,7 +72,7 @@ pub(super) fn run(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure> {
     })
 }
 
-/// Converts the data of another program into an export, and imports that.
+/// Converts the data of another program to an export, and imports it.
 async fn import_foreign(
     from: &dyn ImportSource,
     args: &ImportArgs,
@@ -80,7 +80,7 @@ async fn import_foreign(
     imports: &Imports,
 ) -> Result<u8, Failure> {
     let columns = parse_columns(&args.columns)?;
-    // The standard input has the URL of a database, or else the data.
+    // Standard input contains either the URL of a database or the data.
     let (url, spooled) = if from.is_database() {
         (database_url(&args.file)?, None)
     } else {
@@ -125,7 +125,8 @@ fn is_standard_input(file: &Path) -> bool {
     file.as_os_str() == "-"
 }
 
-/// The file to import, as one that can be read twice: a copy of the standard input or of the export in a zip archive.
+/// Returns the file to import in a form that can be read twice: a copy of standard input, or of the export in a zip
+/// archive.
 fn spool_file(settings: &Settings, file: &Path) -> Result<Option<Draft>, Failure> {
     if is_standard_input(file) {
         return spool_input(settings, file);
@@ -149,7 +150,7 @@ fn spool_file(settings: &Settings, file: &Path) -> Result<Option<Draft>, Failure
     Ok(Some(draft))
 }
 
-/// Copies the standard input into a file, if the path is `-`.
+/// Copies standard input to a file if the path is `-`.
 fn spool_input(settings: &Settings, file: &Path) -> Result<Option<Draft>, Failure> {
     if !is_standard_input(file) {
         return Ok(None);
@@ -161,7 +162,7 @@ fn spool_input(settings: &Settings, file: &Path) -> Result<Option<Draft>, Failur
     Ok(Some(draft))
 }
 
-/// Checks and stores a file, and prints the result. `converted` has the problems of the conversion before.
+/// Checks and stores a file, and prints the result. `converted` contains the problems of a preceding conversion.
 pub(super) async fn store_file(
     settings: &Settings,
     path: &Path,
@@ -212,7 +213,7 @@ pub(super) async fn store_file(
     Ok(u8::from(refused > 0 && !imports.keep_going))
 }
 
-/// One line about an import.
+/// Formats one line about an import.
 fn summarize_report(report: &Report, left_out: u64, warnings: u64) -> String {
     let mut text = format!("{} stored", count_of(report.created, "record"));
     if report.created > 0 {
@@ -229,7 +230,7 @@ fn summarize_report(report: &Report, left_out: u64, warnings: u64) -> String {
 }
 
 fn by_kind(counts: &BTreeMap<&'static str, u64>) -> String {
-    // Memories first: they are what people look for.
+    // Memories come first, because people look for them.
     let (memories, others): (Vec<_>, Vec<_>) =
         counts.iter().partition(|(kind, _)| **kind == "memories");
     let texts: Vec<String> = memories

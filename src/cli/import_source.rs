@@ -19,7 +19,7 @@ use crate::transfer::source::{
 };
 use crate::transfer::{Sink, TransferError};
 
-/// Longest URL that is read from a file.
+/// Maximum length of a URL that is read from a file.
 const LONGEST_URL: u64 = 64 * 1024;
 
 /// Every program, in the order of the help.
@@ -65,8 +65,9 @@ pub(super) fn parse_columns(columns: &[String]) -> Result<Columns, Failure> {
     Ok(mapping)
 }
 
-/// Returns the URL that the argument is or leads to. Every process of the machine can read a command line, so a URL with
-/// a password belongs into a file or the standard input; without one, `PGPASSWORD` and `~/.pgpass` are used.
+/// Returns the URL that the argument is, or that it refers to. Every process of the machine can read a command line, so
+/// that a URL with a password belongs in a file or on standard input. Without a password, `PGPASSWORD` and `~/.pgpass`
+/// are used.
 pub(super) fn database_url(argument: &Path) -> Result<String, Failure> {
     let text = argument.to_string_lossy();
     if text.starts_with("postgres://") || text.starts_with("postgresql://") {
@@ -122,7 +123,7 @@ impl ImportSource for McpMemoryService {
         input: &ImportInput<'_>,
         sink: &mut Sink<'_>,
     ) -> Result<(), TransferError> {
-        // Pipes and the like are not opened.
+        // Pipes and devices are not opened.
         if input.path.is_file() && is_sqlite(input.path).unwrap_or(false) {
             return read_sqlite(input.path, sink).await;
         }
@@ -160,7 +161,7 @@ async fn read_sqlite(path: &Path, sink: &mut Sink<'_>) -> Result<(), TransferErr
         .await;
     file.close().await;
     match rows {
-        // The rows before are kept, if the caller wants that.
+        // Earlier rows are kept if the caller requests that.
         Err(TransferError::Store(error)) => {
             let place = format!("{name}, after row {number}");
             sink.problems.add(place, error.to_string());

@@ -13,15 +13,15 @@ use crate::config::{Settings, Sources};
 use crate::domain::ranking::confidence::is_low;
 use crate::domain::reference::{first_line, short_id};
 
-/// Memories of one page; `list` reads as many pages as it needs.
+/// Number of memories per page; `list` reads as many pages as it needs.
 const PAGE: usize = 100;
 /// Exit code if protected memories did not change, or a person did not confirm.
 const UNCHANGED: u8 = 1;
 /// Exit code if nothing was found, as with grep.
 const NOTHING_FOUND: u8 = 1;
-/// Characters of one answer that the commands ask for; more is read in further parts.
+/// Requested number of characters of one answer; further parts are read with further calls.
 const MOST_CHARS: usize = 1_000_000;
-/// Characters of a memory that a question about it shows.
+/// Maximum number of characters of a memory in a confirmation prompt.
 const SHOWN_CHARS: usize = 60;
 
 /// Options that all commands on memories share.
@@ -175,7 +175,7 @@ pub(super) fn call_tool(
     })
 }
 
-/// Prints an answer as JSON, or as `draw` words it.
+/// Prints an answer as JSON, or as formatted by `draw`.
 pub(super) fn print_answer(
     args: &CallArgs,
     answer: &Value,
@@ -196,7 +196,7 @@ pub(super) fn set_given<const N: usize>(arguments: &mut Value, given: [(&str, Op
     }
 }
 
-/// Text from the standard input.
+/// Reads text from standard input.
 pub(super) fn read_input() -> Result<String, Failure> {
     if std::io::stdin().is_terminal() {
         print_note("Type the text, then press Ctrl-D on an empty line.");
@@ -384,7 +384,7 @@ pub(super) fn show(args: &ShowArgs, sources: &Sources) -> Result<u8, Failure> {
     )
 }
 
-/// Reads memories and their history, however large they are.
+/// Reads memories and their history, regardless of their size.
 async fn get_parts(memory: &Memory, ids: &[String], history: bool) -> Result<Value, Failure> {
     let mut rest: Vec<Value> = ids.iter().map(|id| id.as_str().into()).collect();
     let mut answer = json!({ "memories": [] });
@@ -471,7 +471,7 @@ fn confirm_purge(settings: &Settings, args: &ForgetArgs) -> Result<bool, Failure
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Describes the changes and the requests that await the owner of protected memories.
+/// Describes the changes, and the requests that await the owner of protected memories.
 fn describe_forgotten(answer: &Value, done: &str, mode: &str) -> String {
     let changed = answer["changed"].as_u64().unwrap_or_default();
     let mut lines = Vec::new();
@@ -503,7 +503,7 @@ fn describe_forgotten(answer: &Value, done: &str, mode: &str) -> String {
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
-/// Which requests await the owner, and the command for it.
+/// Lists the requests that await the owner, and the command for deciding them.
 pub(super) fn describe_awaiting(reviews: &[&str]) -> String {
     let (request, verb) = if reviews.len() == 1 {
         ("Request", "awaits")

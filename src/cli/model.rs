@@ -27,7 +27,7 @@ pub(super) enum ModelCommand {
     },
 }
 
-/// Returns where the configured model comes from.
+/// Returns the sources of the configured model.
 pub(super) fn model_plan(settings: &Settings) -> Option<Plan> {
     match &settings.embedding {
         Embedding::Local {
@@ -130,8 +130,8 @@ fn describe_state(state: State) -> &'static str {
     }
 }
 
-/// Queues every memory for new vectors, by way of the service that has the file open where there is one; the service
-/// makes them in the background.
+/// Queues every memory for new vectors, through the service if one has the file open; the service computes them in
+/// the background.
 pub(super) fn reindex(sources: &Sources) -> Result<u8, Failure> {
     let settings = load_settings(sources)?;
     let backlog = start_runtime()?.block_on(queue_all(&settings))?;

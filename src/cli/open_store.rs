@@ -17,7 +17,7 @@ use crate::store::{Limits, Store, StoreError};
 /// A store that may still have to be prepared.
 pub(super) struct OpenedStore {
     pub(super) store: Arc<dyn Store>,
-    /// The embedded store, which knows its lock file.
+    /// The embedded store, which can announce an address in its lock file.
     pub(super) embedded: Option<Arc<SqliteStore>>,
     pub(super) analyzer: Arc<Analyzer>,
 }

@@ -1,8 +1,8 @@
-//! Names of arguments as a person typed them. Tools name their fields in errors; commands have options and positional
+//! Names of arguments as a person typed them. Tools name their fields in errors; commands use options and positional
 //! arguments instead.
 
-/// Fields that commands take under another name than an option of the same name: tool, field, name on the command line.
-/// The names of positional arguments are those of the help.
+/// Fields whose option or argument has another name: tool, field, name on the command line. Positional arguments are
+/// named as in the help.
 const NAMES: [(&str, &str, &str); 15] = [
     ("remember", "content", "TEXT"),
     ("remember", "items", "TEXT"),
@@ -21,7 +21,8 @@ const NAMES: [(&str, &str, &str); 15] = [
     ("review", "id", "ID"),
 ];
 
-/// The error of a tool in the words of the command that called it: every problem names what a person typed.
+/// Translates the error of a tool for the command that called it: every problem names the argument that the person
+/// typed.
 pub(super) fn in_words_of_command(tool: &str, message: &str, problems: &[&str]) -> String {
     if problems.is_empty() {
         return rename_argument(tool, message);
@@ -52,7 +53,7 @@ fn is_path(text: &str) -> bool {
             .all(|sign| sign.is_ascii_lowercase() || sign.is_ascii_digit() || "_.[]".contains(sign))
 }
 
-/// `items[0].tags[1]` is `--tag`: people pass one memory as options, not a list of items.
+/// Converts `items[0].tags[1]` to `--tag`: people pass one memory as options rather than a list of items.
 fn name_on_command_line(tool: &str, path: &str) -> String {
     let field = path.strip_prefix("items[0].").unwrap_or(path);
     let field = field.split('[').next().unwrap_or(field);

@@ -1,4 +1,4 @@
-//! Output of commands: results go to the standard output; notes, warnings, errors and progress to the standard error.
+//! Output of commands: results go to standard output; notes, warnings, errors and progress go to standard error.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
@@ -12,7 +12,7 @@ use super::terminal::Terminal;
 pub(super) fn print_result(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // A reader that has gone away (`| head`) has read enough.
+        // A reader that closed the pipe (`| head`) needs no more output.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::internal(
             anyhow::Error::from(error).context("cannot write to the standard output"),
         )),
@@ -25,7 +25,7 @@ pub(super) fn to_json(value: &impl Serialize) -> Result<String, Failure> {
     Ok(serde_json::to_string_pretty(value).map_err(Failure::internal)? + "\n")
 }
 
-/// Prints a line to the standard error, even if nobody reads it. The standard output may be the result itself.
+/// Prints a line to standard error and ignores failures. Standard output may be the result itself.
 pub(super) fn print_note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
@@ -37,13 +37,13 @@ pub(super) fn print_warnings(warnings: &[String]) {
     }
 }
 
-/// The reader of the standard output went away before the end of an export.
+/// The reader of standard output closed it before the end of an export.
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of the standard output has gone away")]
 pub(super) struct ClosedPipe;
 
-/// Prints an error in the style of the argument parser, with the causes that its text does not contain. A reader of an
-/// export that has gone away needs no message.
+/// Prints an error in the style of the argument parser, with the causes that its text does not contain. Prints nothing
+/// if the reader of an export has closed the pipe.
 pub(super) fn print_error(error: &anyhow::Error) {
     if error.is::<ClosedPipe>() {
         return;
@@ -58,7 +58,7 @@ pub(super) fn print_error(error: &anyhow::Error) {
     print_note(&format!("{label} {text}"));
 }
 
-/// Returns a progress bar, which is hidden unless the standard error is a terminal.
+/// Returns a progress bar, which is hidden unless standard error is a terminal.
 pub(super) fn progress_bar(what: &'static str, length: u64, bytes: bool) -> ProgressBar {
     let target = if std::io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()

@@ -8,9 +8,9 @@ use super::service_client::Memory;
 use super::{Failure, fail, load_settings, start_runtime};
 use crate::config::Sources;
 
-/// Values that one answer of `status` has at most.
+/// Maximum number of values in one answer of `status`.
 const MOST_VALUES: usize = 1_000;
-/// Entities of one page.
+/// Number of entities per page.
 const PAGE: usize = 500;
 
 #[derive(Args)]
@@ -79,7 +79,7 @@ pub(super) fn entities(args: &EntitiesArgs, sources: &Sources) -> Result<u8, Fai
     Ok(0)
 }
 
-/// Reads pages until there are as many entities as asked for or no more.
+/// Reads pages until there are as many entities as requested or no more.
 async fn list_entities(memory: &Memory, args: &EntitiesArgs) -> Result<Value, Failure> {
     let prefix = Some(args.prefix.join(" ")).filter(|prefix| !prefix.is_empty());
     let mut entities: Vec<Value> = Vec::new();

@@ -1,4 +1,4 @@
-//! Every command that the documentation, the help or an error quotes is one that the program understands.
+//! Checks that the program understands every command that the documentation, the help or an error quotes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::Cli;
 
 const PROGRAM: &str = "cognitive-memory-mcp";
 
-/// Files that quote commands.
+/// Returns the files that quote commands.
 fn quoting_files() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = vec![root.join("README.md")];
@@ -33,7 +33,8 @@ fn quoting_files() -> Vec<PathBuf> {
     files
 }
 
-/// Commands in a text: after the program's name, and between backticks without it (`token create NAME`).
+/// Finds the commands in a text: after the program's name, and between backticks without it (`token create
+/// NAME`).
 fn quoted_commands(text: &str) -> Vec<String> {
     let program = Cli::command();
     let families: Vec<&str> = program
@@ -80,7 +81,8 @@ fn quoted_commands(text: &str) -> Vec<String> {
     commands
 }
 
-/// The command without what follows it: the end of a quotation, another command, a redirection, a comment.
+/// Returns the command without the text after it: the end of a quotation, another command, a redirection, a
+/// comment.
 fn end_of_command(text: &str) -> String {
     let end = text
         .find([
@@ -108,7 +110,8 @@ fn end_of_command(text: &str) -> String {
     }
 }
 
-/// Whether the program knows the command. A quotation may leave out required arguments and use placeholders.
+/// Returns whether the program accepts the command. A quotation may omit required arguments and use
+/// placeholders.
 fn is_known(command: &str) -> bool {
     let words = command
         .split_whitespace()

@@ -21,19 +21,19 @@ use crate::lifecycle::{
 };
 use crate::telemetry::{Stream, Telemetry};
 
-/// Longest wait for the first answer of our own router.
+/// Maximum wait for the first answer of our own router.
 const FIRST_PROBE: Duration = Duration::from_secs(10);
-/// How long the database may take before we say that we are ready without it: who waits for the start of the service
-/// can then use it at once, where the database is up. Connections wait as long to be accepted.
+/// Maximum wait for the database before the service reports readiness without it, so that a client that waited for
+/// the start can use the database at once if it is up. Connections wait for the same time to be accepted.
 const FIRST_CONNECTION: Duration = Duration::from_secs(3);
 
-/// Longest wait for the log before the greeting.
+/// Maximum wait for the log before the greeting.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8, Failure> {
     let (supervisor, notifier, readiness) =
         (Supervisor::new(), Notifier::from_env(), Readiness::new());
-    // Before anything else: as process 1 no signal does anything until it has a handler.
+    // Before anything else, because process 1 ignores signals without a handler.
     let sentinel =
         Sentinel::start(&supervisor, &notifier, &readiness).map_err(Failure::internal)?;
     let (settings, telemetry) = start_logging(sources, Purpose::Service, Stream::Stdout)
@@ -82,7 +82,7 @@ async fn serve_requests(
 ) -> Result<ExitReason, Failure> {
     let local = create_store(settings)?;
     if local.embedded.is_some() {
-        // The embedded database is a file of this machine: if it cannot be used, a person has to act.
+        // The embedded database is a file of this machine: if it is not usable, a person must act.
         local.store.prepare().await?;
     }
     let listen = settings.http.listen;
@@ -130,13 +130,13 @@ async fn serve_requests(
             watchdog.start();
             tracing::info!(url = format!("http://{}/mcp", address), "serving");
             if wants_greeting(settings) {
-                // After the lines that were logged so far, which another thread writes.
+                // After earlier log lines, which another thread writes.
                 telemetry.flush_within(LAST_LINES);
-                // The service works even if nobody can read this.
+                // The service works even if this cannot be printed.
                 let _ = print_result(&format_greeting(settings, address));
             }
         }
-        // `run` below ends in order.
+        // `run` below ends the process in order.
         Err(ProbeError::Stopping) => {}
         Err(error) => {
             return Err(Failure::new(INTERNAL, error));
@@ -145,7 +145,7 @@ async fn serve_requests(
     Ok(wait_for_end(&local, (supervisor, notifier, readiness)).await)
 }
 
-/// Waits for the end of the service, and for that of its work.
+/// Waits for the end of the service and of its work.
 async fn wait_for_end(
     local: &OpenedStore,
     (supervisor, notifier, readiness): (&Supervisor, &Notifier, &Readiness),
@@ -155,7 +155,8 @@ async fn wait_for_end(
     reason
 }
 
-/// An address that is taken may become free, and so may file descriptors; any other fault is for a person to correct.
+/// Returns the exit code of a failed bind. An address in use and missing file descriptors may become available; a
+/// person must correct any other fault.
 fn bind_code(error: &anyhow::Error) -> u8 {
     let passes = |error: &std::io::Error| {
         error.kind() == std::io::ErrorKind::AddrInUse || is_transient(error)
@@ -167,7 +168,7 @@ fn bind_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Lets `stdio` processes find this one through the lock file of the embedded database.
+/// Publishes the address in the lock file of the embedded database, where `stdio` processes find it.
 fn announce_address(local: &OpenedStore, address: SocketAddr) -> Result<(), Failure> {
     if let Some(embedded) = &local.embedded {
         embedded.announce(&format!("http://{}/mcp", reachable(address)))?;

@@ -1,4 +1,4 @@
-//! Puts the parts of the service together for `serve`, `stdio` and `eval`.
+//! Assembles the service for `serve`, `stdio` and `eval`.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use crate::jobs::{self, Provision, Retention};
 use crate::lifecycle::{Condition, Probe, Readiness, Supervisor};
 use crate::mcp::{Identity, MemoryServer};
 
-/// Header by which the owner chooses a project. Only the Unix socket of the owner accepts it.
+/// Header with which the owner selects a project. Only the Unix socket of the owner accepts it.
 pub(super) const PROJECT_HEADER: &str = "x-memory-project";
 /// Name of the actor in the history for the command line.
 pub(super) const OWNER: &str = "cli";
@@ -73,7 +73,7 @@ impl PendingListener {
     }
 }
 
-/// Starts the jobs and prepares everything but accepting connections.
+/// Starts the jobs and prepares everything except accepting connections.
 pub(super) async fn start_service(
     settings: &Settings,
     local: &OpenedStore,
@@ -96,7 +96,7 @@ pub(super) async fn start_service(
     let state = http::AppState {
         readiness: readiness.clone(),
         supervisor: supervisor.clone(),
-        // Not a setting: no release build knows it.
+        // Not a setting, because release builds do not support it.
         #[cfg(debug_assertions)]
         fault: http::Fault {
             hang_file: std::env::var_os("CMM_FAULT_HANG_FILE").map(Into::into),
@@ -129,7 +129,7 @@ pub(super) async fn start_service(
     })
 }
 
-/// Starts the jobs that check the data and write beside the requests.
+/// Starts the jobs that check the data and write in the background.
 fn start_maintenance(
     settings: &Settings,
     local: &OpenedStore,
@@ -170,7 +170,7 @@ fn app_state(
 /// Returns the tools on a database that a command has opened itself, without a listener, jobs or a model.
 pub(super) fn without_listener(settings: &Settings, local: &OpenedStore) -> (Arc<Engine>, Router) {
     let engine = Arc::new(local.build_engine(settings));
-    // The command brings its own identity, and no other request arrives.
+    // The command supplies its own identity, and no other request arrives.
     let nobody = Authenticator::new(&Auth::Tokens(Vec::new()));
     let state = app_state(settings, &engine, nobody);
     (engine, http::build_router(&settings.http, state))
@@ -209,8 +209,8 @@ fn local_router(settings: &Settings, router: &Router, address: SocketAddr) -> Ro
     router.clone().layer(middleware::map_request(rename))
 }
 
-/// Returns the identity of an owner who names a project. A process that may connect to the socket owns the database, and
-/// could create a token for that project.
+/// Returns the identity of an owner who selects a project. A process that may connect to the socket owns the database,
+/// and could create a token for that project.
 fn chosen_project(request: &Request) -> Option<Identity> {
     let project = request.headers().get(PROJECT_HEADER)?.to_str().ok()?;
     is_credential_name(project).then(|| Identity(Arc::new(Scope::new(project, OWNER))))

@@ -1,5 +1,5 @@
-//! Memories on a terminal: as wide as it is, in colours where it has them. In a pipe lines are as long as they are and
-//! nothing is coloured. `NO_COLOR` is honoured.
+//! Formats memories for a terminal: fits lines to its width, and uses colors if it supports them. In a pipe, lines are
+//! not wrapped and nothing is colored. `NO_COLOR` is respected.
 
 use std::io::IsTerminal;
 
@@ -10,17 +10,18 @@ use crate::domain::reference::short_id;
 
 mod wrap;
 
-/// Width of what is no terminal.
+/// Width if the output is not a terminal.
 const PLAIN_WIDTH: usize = 100;
-/// Wider lines are hard to read.
+/// Maximum width, because wider lines are hard to read.
 const WIDEST: usize = 120;
 const NARROWEST: usize = 30;
-/// Columns of tags in a list.
+/// Maximum columns of tags in a list.
 const WIDEST_TAGS: usize = 24;
-/// Columns of a memory's text in a list that is not for a terminal: a hook or another program reads it.
+/// Maximum columns of a memory's text in a list that is not printed to a terminal, because a hook or another program
+/// reads it.
 const WIDEST_TEXT: usize = 1_000;
 
-/// Where the output goes.
+/// The destination of the output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terminal {
     width: usize,
@@ -84,12 +85,12 @@ impl Terminal {
         self.paint_text("31", text)
     }
 
-    /// The word before an error, as the argument parser prints it.
+    /// Returns the label of an error, in the style of the argument parser.
     pub(super) fn error_label(&self, label: &str) -> String {
         self.paint_text("1;31", label)
     }
 
-    /// The word before a warning.
+    /// Returns the label of a warning.
     pub(super) fn warning_label(&self, label: &str) -> String {
         self.paint_text("1;33", label)
     }
@@ -98,7 +99,7 @@ impl Terminal {
         self.paint_text("33", text)
     }
 
-    /// Text in lines that fit, each behind `indent` columns.
+    /// Wraps text to lines that fit, each indented by `indent` columns.
     pub(super) fn block(&self, text: &str, indent: usize) -> String {
         let space = " ".repeat(indent);
         let room = self.width.saturating_sub(indent).max(NARROWEST / 2);
@@ -117,7 +118,7 @@ impl Terminal {
         out
     }
 
-    /// Hits of a recall, each with its text; why it was found, where the answer says so.
+    /// Formats hits of a recall, each with its text and the explanation, if the answer has one.
     pub(super) fn hits(&self, answer: &Value) -> String {
         let mut out = self.notes(answer);
         for (index, hit) in entries(answer, "hits").enumerate() {
@@ -143,7 +144,7 @@ impl Terminal {
         out
     }
 
-    /// One line for each memory, under a heading.
+    /// Formats one line per memory, under a heading.
     pub(super) fn rows(&self, answer: &Value) -> String {
         let mut out = self.notes(answer);
         let hits: Vec<&Value> = entries(answer, "hits").collect();
@@ -211,7 +212,7 @@ impl Terminal {
         out
     }
 
-    /// Counts of what the memory contains.
+    /// Formats the counts of the memory.
     pub(super) fn status(&self, answer: &Value) -> String {
         let number = |name: &str| answer[name].as_u64().unwrap_or_default();
         let kinds = answer["by_kind"].as_object().into_iter().flatten();
@@ -229,7 +230,7 @@ impl Terminal {
             0 => "none".to_owned(),
             count => format!("{count}; `review list` shows them"),
         };
-        // Without a model nothing is to be embedded.
+        // Without a model there is nothing to embed.
         let to_embed = string_field(answer, "model")
             .map(|_| number("index_backlog").to_string())
             .unwrap_or_default();
@@ -280,7 +281,7 @@ impl Terminal {
         out
     }
 
-    /// Values with the number of their memories, the most frequent first.
+    /// Formats values with the number of their memories, most frequent first.
     pub(super) fn counts(&self, counts: &Value, heading: &str, none: &str) -> String {
         let rows: Vec<(u64, &str)> = entries(counts, "top")
             .map(|value| {
@@ -303,7 +304,7 @@ impl Terminal {
         out
     }
 
-    /// Entities, one a line.
+    /// Formats entities, one per line.
     pub(super) fn entities(&self, answer: &Value) -> String {
         let rows: Vec<(String, String)> = entries(answer, "entities")
             .map(|entity| {
@@ -335,7 +336,7 @@ impl Terminal {
         out
     }
 
-    /// The lines in which two texts differ, each with a sign before it.
+    /// Formats the lines in which two texts differ, each with a sign before it.
     pub(super) fn difference(&self, old: &str, new: &str, indent: usize) -> String {
         let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
         let start = old
@@ -359,7 +360,7 @@ impl Terminal {
         out
     }
 
-    /// Both texts of an edit that came too late.
+    /// Formats both texts of an edit that came too late.
     pub(super) fn conflict(&self, now: &str, typed: &str) -> String {
         let difference = self.difference(now, typed, 0);
         format!(
@@ -369,7 +370,7 @@ impl Terminal {
         )
     }
 
-    /// Everything about a memory.
+    /// Formats all fields of a memory.
     pub(super) fn whole(&self, answer: &Value) -> String {
         let mut out = String::new();
         for memory in entries(answer, "memories") {
@@ -456,7 +457,7 @@ impl Terminal {
         out
     }
 
-    /// Kind, time, id and labels, on one line where they fit.
+    /// Formats kind, time, ID and labels, on one line if they fit.
     fn format_head(&self, memory: &Value) -> String {
         let kind = memory["kind"].as_str().unwrap_or_default();
         let mut head = format!(
@@ -508,7 +509,7 @@ impl Terminal {
         out
     }
 
-    /// Remarks, which come before everything else.
+    /// Formats notes, which come before everything else.
     pub(super) fn notes(&self, answer: &Value) -> String {
         strings(&answer["notes"])
             .map(|note| self.warning(&self.block(&format!("Note: {note}"), 0)))
@@ -516,7 +517,7 @@ impl Terminal {
     }
 }
 
-/// Why a hit was found.
+/// Formats the explanation of a hit.
 fn format_reasons(why: &Value) -> String {
     let mut text = format!("score {:.2}", why["score"].as_f64().unwrap_or_default());
     let terms: Vec<&str> = strings(&why["terms"]).collect();
@@ -529,7 +530,7 @@ fn format_reasons(why: &Value) -> String {
     text
 }
 
-/// The most frequent values, in a line.
+/// Formats the most frequent values in one line.
 fn format_values(counts: &Value) -> String {
     let mut parts: Vec<String> = entries(counts, "top")
         .map(|value| {
@@ -553,7 +554,7 @@ fn tags_of(memory: &Value) -> String {
         .join(" ")
 }
 
-/// Text without line breaks and what would steer the terminal.
+/// Returns text without line breaks and control sequences.
 fn one_line(text: &str) -> String {
     visible(text)
         .split_whitespace()
@@ -561,13 +562,13 @@ fn one_line(text: &str) -> String {
         .join(" ")
 }
 
-/// Text with spaces behind it, at least `room` columns wide.
+/// Pads text with spaces to at least `room` columns.
 fn pad(text: &str, room: usize) -> String {
     format!("{text}{}", " ".repeat(room.saturating_sub(width(text))))
 }
 
-/// Text of a model on the owner's terminal, where it must not pass for a line of ours: further lines are marked, and
-/// control characters and those that change the direction of writing are spelled out.
+/// Formats text of a model for the owner's terminal, where it must not be mistaken for our own output: further lines
+/// are marked, and control characters and those that change the direction of writing are spelled out.
 pub(super) fn shown(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -632,7 +633,7 @@ fn kind_colour(memory: &Value) -> &'static str {
     }
 }
 
-/// Without what would steer the terminal: a memory may come from anywhere.
+/// Removes control sequences, because a memory may come from any source.
 pub(super) fn visible(text: &str) -> String {
     text.replace('\t', "    ")
         .chars()
@@ -640,7 +641,7 @@ pub(super) fn visible(text: &str) -> String {
         .collect()
 }
 
-/// A time without fractions of a second, which people do not need.
+/// Formats a time without fractions of a second, which people do not need.
 pub(super) fn moment(time: &str) -> String {
     match time.split_once('.') {
         Some((seconds, rest)) if rest.ends_with('Z') => format!("{seconds}Z"),

@@ -3,17 +3,17 @@
 /// A file in which settings were expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigFile {
-    /// Relative to the working directory if it is below it.
+    /// Path, relative to the working directory if it is below it.
     pub path: String,
     pub state: FileState,
 }
 
-/// How a file was used.
+/// The use of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
     Read,
     /// The file does not exist, which is not an error.
     Missing,
-    /// For this reason.
+    /// The file was ignored for this reason.
     Ignored(String),
 }

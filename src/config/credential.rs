@@ -1,17 +1,17 @@
-//! Bearer tokens of clients, of which only the hashes are kept.
+//! Bearer tokens of clients. Only their hashes are kept.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// Shortest accepted token, because shorter ones can be guessed.
+/// Minimum length of a token, because shorter ones can be guessed.
 pub const MIN_TOKEN_LENGTH: usize = 16;
 
 /// Project of a credential that names none.
 const DEFAULT_PROJECT: &str = "default";
 
-/// Longest name of a credential or project.
+/// Maximum length of the name of a credential or project.
 const MAX_NAME_LENGTH: usize = 64;
 
 /// A client that may use the service.
@@ -43,7 +43,8 @@ pub fn sha256(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// Whether a name is valid for a credential or a project: 1 to 64 letters, digits, `.`, `_` or `-`.
+/// Returns whether a name is valid for a credential or a project: 1 to 64 letters, digits, `.`, `_`
+/// or `-`.
 pub fn is_credential_name(name: &str) -> bool {
     (1..=MAX_NAME_LENGTH).contains(&name.len())
         && name
@@ -126,7 +127,7 @@ fn parse_line(line: &str) -> Result<Credential, String> {
     }
     let sha256 = match token.strip_prefix("sha256:") {
         Some(hex) => from_hex(hex).ok_or("64 hexadecimal digits are expected after `sha256:`")?,
-        // It must pass through an HTTP header.
+        // A token must be valid in an HTTP header.
         None if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
             return Err("a token has ASCII characters only".to_owned());
         }

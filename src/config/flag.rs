@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::setting::{SETTINGS, SettingInfo, find_setting};
 
-/// Settings given on the command line. Put it into a clap struct with `#[command(flatten)]`.
+/// Settings given on the command line. Add it to a clap struct with `#[command(flatten)]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
     values: BTreeMap<&'static str, String>,

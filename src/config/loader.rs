@@ -1,4 +1,4 @@
-//! From sources to settings: layers first, then values, then the rules between them.
+//! Builds the settings from their sources: first layers, then values, then the rules between settings.
 
 mod access;
 mod database;
@@ -35,8 +35,7 @@ pub enum Purpose {
 
 /// Reads the settings.
 ///
-/// # Errors
-/// All problems, in one error.
+/// # Errors All problems in one error.
 pub fn load(sources: &Sources, purpose: Purpose) -> Result<Settings, ConfigError> {
     read(sources, purpose).settings
 }
@@ -45,7 +44,7 @@ pub fn load(sources: &Sources, purpose: Purpose) -> Result<Settings, ConfigError
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub name: &'static str,
-    /// Without secrets.
+    /// The value without secrets.
     pub value: String,
     pub origin: Origin,
 }
@@ -76,7 +75,7 @@ pub fn read(sources: &Sources, purpose: Purpose) -> Reading {
     loader.finish_reading(settings)
 }
 
-/// A value before it is parsed.
+/// A value before parsing.
 struct Found {
     value: SecretString,
     origin: Origin,
@@ -99,7 +98,7 @@ struct Loader<'a> {
     computed: BTreeMap<&'static str, String>,
     problems: Vec<Problem>,
     warnings: Vec<String>,
-    /// Whether a file could not be read for a reason that may go away by itself.
+    /// Whether a file could not be read for a reason that may disappear by itself.
     is_transient: bool,
 }
 
@@ -149,7 +148,7 @@ impl<'a> Loader<'a> {
         self.broken.contains(setting.name)
     }
 
-    /// Keeps a default that depends on other settings, for display.
+    /// Records a default that depends on other settings, for display.
     fn note_default(&mut self, setting: &SettingInfo, value: impl Into<String>) {
         self.computed.insert(setting.name, value.into());
     }
@@ -211,7 +210,7 @@ impl<'a> Loader<'a> {
             Ok(_) => Err("The number is outside of the limits.".to_owned()),
             Err(_) => Err(String::new()),
         });
-        // The default is only a placeholder beside a problem.
+        // If there is a problem, the default is only a placeholder.
         number.unwrap_or_default()
     }
 
@@ -331,12 +330,12 @@ impl<'a> Loader<'a> {
         directory
     }
 
-    /// Returns the directories in which the socket of the service may be, apart from that of the embedded database.
+    /// Returns the possible directories of the socket of the service, except that of the embedded database.
     fn socket_directories(&self, data_dir: &Path) -> Vec<PathBuf> {
         let runtime = match self.sources.env_path("XDG_RUNTIME_DIR") {
             // After `su` this may be the directory of another user.
             Some(directory) if self.sources.user.examine(directory).is_ok() => directory.to_owned(),
-            // Programs outside of a session, such as cron jobs, lack the variable.
+            // Programs outside of a session, for example cron jobs, lack the variable.
             _ => PathBuf::from(format!("/run/user/{}", self.sources.user.uid)),
         };
         // Processes with another home directory find the second one.
@@ -359,7 +358,7 @@ impl<'a> Loader<'a> {
             .into_iter()
             .map(|setting| self.describe_entry(setting))
             .collect();
-        // In the order of the documents. Problems of other names come first.
+        // Ordered as in the documents. Problems of other names come first.
         let place = |problem: &Problem| {
             find_by_variable(&problem.name)
                 .and_then(|found| SETTINGS.iter().position(|s| s.name == found.name))

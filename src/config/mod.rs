@@ -1,12 +1,13 @@
 //! Configuration: the settings, their sources, and all problems at once.
 //!
-//! Depends on the crate `service-kit` only. Owns four invariants: each setting is declared once in a table ([`SETTINGS`]), from
-//! which `config show`, the command line and `docs/configuration.md` are derived; the process environment is read, never
-//! written; no secret leaves through `Debug`, a problem or a rendering; and settings come only from files that other users
-//! cannot write, never from the working directory unless the user names it.
+//! Depends on the crate `service-kit` only. Invariants: each setting is declared once in a table ([`SETTINGS`]), from
+//! which `config show`, the command line and `docs/configuration.md` are derived; the process environment is read,
+//! never written; no secret is revealed by `Debug`, a problem or a rendering; and settings come only from files that
+//! other users cannot write, never from the working directory unless the user names it.
 //!
-//! To add a setting: add a `static` with its parser and its entry in `SETTINGS` (`setting.rs`), a field in `settings.rs`, and
-//! the line in `loader.rs` that fills the field. Then run `cargo run -- config markdown > docs/configuration.md`.
+//! To add a setting, add a `static` with its parser and its entry in `SETTINGS` (`setting.rs`), a field in
+//! `settings.rs`, and the line in `loader.rs` that fills the field. Then run `cargo run -- config markdown >
+//! docs/configuration.md`.
 
 mod config_file;
 mod credential;

@@ -1,6 +1,6 @@
 //! Parsers of single values.
 //!
-//! An error is a hint for people as a sentence, perhaps an empty one. It never contains a secret.
+//! An error is a hint for people: a sentence, or an empty text. It never contains a secret.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -12,7 +12,7 @@ use super::settings::Environment;
 
 type Parsed<T> = Result<T, String>;
 
-/// Accepts any text for which `is_valid` holds.
+/// Accepts any text for which `is_valid` is true.
 fn accept_if(text: &str, is_valid: bool, hint: &str) -> Parsed<String> {
     match is_valid {
         true => Ok(text.to_owned()),

@@ -36,7 +36,7 @@ pub const LANGUAGES: &[&str] = &[
     "turkish",
 ];
 
-/// Heading under which a setting is documented.
+/// The heading under which a setting is documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
     /// Settings that are needed to find the settings files.
@@ -93,7 +93,7 @@ impl Kind {
     }
 }
 
-/// The value of a setting that is not set.
+/// The default of a setting.
 #[derive(Debug, Clone, Copy)]
 pub enum DefaultValue {
     /// This text, parsed like any other value.
@@ -126,17 +126,17 @@ pub struct SettingInfo {
 }
 
 impl SettingInfo {
-    /// Whether the value must never be shown.
+    /// Returns whether the value must never be shown.
     pub fn is_secret(&self) -> bool {
         self.flag.is_none()
     }
 
-    /// Whether the setting is needed to find the settings files, and therefore is not read from them.
+    /// Returns whether the setting is needed to find the settings files, and therefore is not read from them.
     pub fn is_bootstrap(&self) -> bool {
         self.section == Section::Environment
     }
 
-    /// Name of the variable with the path of a file that contains the value.
+    /// Returns the name of the variable with the path of a file that contains the value.
     pub fn file_name(&self) -> Option<String> {
         (!self.is_bootstrap()).then(|| format!("{}_FILE", self.name))
     }
@@ -148,7 +148,7 @@ pub(super) struct Setting<T: 'static> {
     pub(super) parser: Parser<T>,
 }
 
-/// How the text of a value becomes a `T`.
+/// The conversion of a text to a `T`.
 pub(super) enum Parser<T: 'static> {
     /// One value for each word of [`Kind::Choice`].
     Values(&'static [T]),

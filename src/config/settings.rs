@@ -13,7 +13,7 @@ use super::config_file::ConfigFile;
 use super::credential::Credential;
 use super::database::Database;
 
-/// All settings, valid together.
+/// All settings, valid in combination.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub environment: Environment,
@@ -25,7 +25,7 @@ pub struct Settings {
     pub warnings: Vec<String>,
     /// The user of this process.
     pub user: User,
-    /// Possible directories of the socket of the service, apart from that of the embedded database.
+    /// Possible directories of the socket of the service, except that of the embedded database.
     pub socket_dirs: Vec<PathBuf>,
     pub http: Http,
     pub auth: Auth,
@@ -36,15 +36,15 @@ pub struct Settings {
     /// Directory of the embedded database, absolute.
     pub data_dir: PathBuf,
     pub database: Database,
-    /// Most connections to the database.
+    /// Maximum number of connections to the database.
     pub database_pool: u32,
     pub row_security: RowSecurity,
     /// Stemmer language, one of [`LANGUAGES`](super::LANGUAGES).
     pub language: &'static str,
     pub embedding: Embedding,
-    /// Prefix of all tool names, perhaps empty.
+    /// Prefix of all tool names; may be empty.
     pub tool_prefix: String,
-    /// Items in the working memory of a session.
+    /// Maximum number of items in the working memory of a session.
     pub focus_capacity: usize,
     /// Days until a review expires.
     pub review_days: u32,
@@ -103,10 +103,10 @@ pub struct Http {
     pub allowed_hosts: Vec<String>,
     /// Accepted values of the `Origin` header, in lower case.
     pub allowed_origins: Vec<String>,
-    /// Largest request body.
+    /// Maximum size of a request body.
     pub max_body_bytes: usize,
     pub request_timeout: Duration,
-    /// Longest time for requests in progress when the service stops.
+    /// Maximum time for requests in progress when the service stops.
     pub drain_timeout: Duration,
 }
 
@@ -130,7 +130,7 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
 /// Clients that may use the service.
 #[derive(Debug, Clone)]
 pub enum Auth {
-    /// Everyone who can connect.
+    /// Every client that can connect.
     None,
     /// Clients with one of these tokens, with one in the database, or with one of the issuer.
     Tokens(Vec<Credential>),
@@ -166,10 +166,10 @@ pub struct Retention {
     pub idempotency_days: u32,
 }
 
-/// Whether PostgreSQL itself separates projects.
+/// Whether PostgreSQL's row-level security separates projects.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RowSecurity {
-    /// If the role for it exists or can be created.
+    /// Enabled if the role for it exists or can be created.
     #[default]
     Auto,
     On,
@@ -217,7 +217,7 @@ pub enum Embedding {
     },
 }
 
-/// Text before embedded texts. `None`: as the files of the model say.
+/// Text before embedded texts. `None` uses the prompts in the files of the model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prefixes {
     pub query: Option<String>,
@@ -235,9 +235,9 @@ pub struct Summary {
     pub database: String,
     /// `host:port` of the database server, or its socket directory.
     pub server: Option<String>,
-    /// Where the server listens.
+    /// Address of the listener.
     pub listen: SocketAddr,
-    /// How many credentials there are; none when no token is asked for.
+    /// Number of credentials; `None` if no token is required.
     pub credentials: Option<usize>,
 }
 

@@ -11,10 +11,10 @@ use service_kit::config::{TrustError, User, is_transient};
 
 use super::flag::Flags;
 
-/// Largest file that is read for a value.
+/// Maximum size of a file that is read for a value.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// All sources of the configuration. Tests fill it without touching their process.
+/// All sources of the configuration. Tests fill it without changing their process.
 #[derive(Clone, Default)]
 pub struct Sources {
     pub flags: Flags,
@@ -147,7 +147,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why a file has no value.
+/// The reason why a file yields no value.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
     #[error("the file does not exist")]
@@ -167,7 +167,7 @@ pub(super) enum FileError {
 }
 
 impl FileError {
-    /// Whether another attempt later makes sense.
+    /// Returns whether a later attempt may succeed.
     pub(super) fn is_transient(&self) -> bool {
         matches!(self, Self::Unreadable(error) if is_transient(error))
     }
@@ -191,7 +191,7 @@ impl From<TrustError> for FileError {
     }
 }
 
-/// Reads a small regular file. Others could block forever (a pipe) or never end (a device).
+/// Reads a small regular file. Other files could block forever (a pipe) or never end (a device).
 pub(super) fn read_file(path: &Path) -> Result<String, FileError> {
     check_kind(&fs::metadata(path)?)?;
     read_text(File::open(path)?)
@@ -236,7 +236,7 @@ pub(super) fn read_value(path: &Path) -> Result<String, FileError> {
             text.pop();
         }
     }
-    // A secret that was never written must not mean "none".
+    // A secret that was never written must not be taken for "none".
     if text.trim().is_empty() {
         Err(FileError::Empty)
     } else {

@@ -12,7 +12,7 @@ use super::*;
 
 mod place;
 
-/// A directory with files, and sources which start there and know nothing else.
+/// A directory with files, and sources that start there and contain nothing else.
 struct Site {
     directory: TempDir,
     sources: Sources,
@@ -30,7 +30,7 @@ impl Site {
         Self { directory, sources }
     }
 
-    /// The least a production configuration needs.
+    /// The minimal production configuration.
     fn production() -> Self {
         Self::new()
             .env("ENVIRONMENT", "production")
@@ -42,7 +42,7 @@ impl Site {
         self.directory.path()
     }
 
-    /// Without the variable that names the directory as the one with settings.
+    /// Removes the variable that names the directory of the settings files.
     fn unnamed() -> Self {
         let mut site = Self::new();
         site.sources
@@ -52,7 +52,7 @@ impl Site {
         site.env("HOME", &home)
     }
 
-    /// Sets a variable to the absolute path of something in the directory.
+    /// Sets a variable to the absolute path of a file in the directory.
     fn env_path(self, name: &str, path: &str) -> Self {
         let path = self.path().join(path).display().to_string();
         self.env(name, &path)
@@ -83,7 +83,7 @@ impl Site {
         load(&self.sources, Purpose::Service).expect_err("not a valid configuration")
     }
 
-    /// Names of what is wrong.
+    /// Returns the names with problems.
     fn wrong(&self) -> Vec<String> {
         self.error()
             .problems()
@@ -102,7 +102,7 @@ impl Site {
         (entry.value.clone(), entry.origin.to_string())
     }
 
-    /// Text with the directory taken out, for snapshots.
+    /// Removes the directory from a text, for snapshots.
     fn neutral(&self, text: &str) -> String {
         text.replace(&self.path().display().to_string(), "DIR")
     }
@@ -401,7 +401,7 @@ fn an_endpoint_and_its_embedder_belong_together() {
         Embedding::Http { url, key: None, .. } => assert_eq!(url, "http://127.0.0.1:11434/v1"),
         other => panic!("{other:?}"),
     }
-    // Otherwise texts would go to another embedder than somebody thinks.
+    // Otherwise texts would be sent to another embedder than the user expects.
     assert_eq!(
         Site::new().env("MEMORY_EMBEDDER_URL", url).wrong(),
         ["MEMORY_EMBEDDER_URL"]
@@ -436,7 +436,7 @@ fn an_endpoint_and_its_embedder_belong_together() {
 
 #[test]
 fn the_higher_layer_wins() {
-    // Built from the lowest to the highest; each new one must win.
+    // Built from the lowest to the highest layer; each new one must win.
     let mut site = Site::new();
     assert_eq!(site.entry("MEMORY_LANGUAGE"), entry("english", "default"));
     site = site.file(".env.development", "# languages\nMEMORY_LANGUAGE=danish\n");
@@ -715,7 +715,7 @@ fn authentication_rules() {
             .wrong(),
         ["MEMORY_AUTH"]
     );
-    // One mistake is one problem: no rule complains about what follows from it.
+    // One mistake causes one problem: no rule complains about its consequences.
     assert_eq!(
         Site::production().env("MEMORY_TOKENS", "bad").wrong(),
         ["MEMORY_TOKENS"]
@@ -1094,7 +1094,7 @@ fn any_name() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever is set wherever: no panic, no secret in anything that is shown, and an error names at least one problem.
+    /// With any values in any source: no panic, no secret in any output, and an error names at least one problem.
     #[test]
     fn no_secret_ever_shows(
         variables in prop::collection::btree_map(any_name(), "CANARY[ -~\\n]{0,30}|[ -~]{0,30}", 0..6),
@@ -1118,14 +1118,14 @@ proptest! {
         }
     }
 
-    /// A value set in the environment is what the settings hold, whatever the file says.
+    /// A value from the environment is used, whatever the file contains.
     #[test]
     fn the_environment_wins_over_the_file(ours in 1_u32..=100, theirs in 0_u32..=200) {
         let site = Site::new().file(".env.development", format!("MEMORY_DATABASE_POOL={theirs}")).env("MEMORY_DATABASE_POOL", &ours.to_string());
         prop_assert_eq!(site.settings().database_pool, ours);
     }
 
-    /// Secrets arrive as they were written, from a file too.
+    /// Secrets are not changed, even if they come from a file.
     #[test]
     fn a_password_arrives_unchanged(password in "[ -~é✓]{1,40}") {
         prop_assume!(!password.trim().is_empty());

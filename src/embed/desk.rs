@@ -8,16 +8,16 @@ use tokio::sync::Notify;
 use super::query_cache::QueryCache;
 use super::{Embedder, Model};
 
-/// Longest wait of a recall for the embedding of its question.
+/// Maximum wait of a recall for the embedding of its query.
 const QUERY_LIMIT: Duration = Duration::from_secs(2);
 
-/// Holder of the embedder, empty while the model is downloaded and loaded.
+/// Handle of the embedder, empty while the model is downloaded and loaded.
 #[derive(Debug)]
 pub struct Desk {
     /// Name of the configured model.
     wanted: Option<String>,
     embedder: RwLock<Option<Arc<dyn Embedder>>>,
-    /// Reason for which there is no embedder, or why it fails.
+    /// The reason why there is no embedder, or why it fails.
     trouble: Mutex<Option<String>>,
     cache: QueryCache,
     work: Notify,
@@ -33,13 +33,13 @@ pub struct QueryVector {
 }
 
 impl Desk {
-    /// A handle without an embedder, because embedding is disabled.
+    /// Creates a handle without an embedder, because embedding is disabled.
     #[must_use]
     pub fn closed() -> Self {
         Self::new(None)
     }
 
-    /// A handle for the model `wanted`, which is loaded later.
+    /// Creates a handle for the model `wanted`, which is loaded later.
     #[must_use]
     pub fn expecting(wanted: impl Into<String>) -> Self {
         Self::new(Some(wanted.into()))
@@ -58,12 +58,13 @@ impl Desk {
         }
     }
 
-    /// Name of the configured model. `None` if embedding is disabled, so that recall uses words only.
+    /// Returns the name of the configured model. `None` if embedding is disabled, so that recall uses
+    /// words only.
     pub fn wanted(&self) -> Option<&str> {
         self.wanted.as_deref()
     }
 
-    /// The embedder, if it is loaded.
+    /// Returns the embedder if it is loaded.
     pub fn embedder(&self) -> Option<Arc<dyn Embedder>> {
         self.embedder
             .read()
@@ -82,12 +83,12 @@ impl Desk {
         self.work.notify_one();
     }
 
-    /// Sets the reason for which there is no embedder, or why it fails.
+    /// Sets the reason why there is no embedder, or why it fails.
     pub fn set_trouble(&self, trouble: Option<String>) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    /// Reason for which there is no embedder, or why it fails.
+    /// Returns the reason why there is no embedder, or why it fails.
     pub fn trouble(&self) -> Option<String> {
         self.trouble
             .lock()
@@ -107,8 +108,7 @@ impl Desk {
 
     /// Embeds a question. Returns `Ok(None)` if embedding is disabled.
     ///
-    /// # Errors
-    /// A sentence that states why there is no embedding.
+    /// # Errors A sentence that states why there is no embedding.
     pub async fn query(&self, text: &str) -> Result<Option<QueryVector>, String> {
         if self.wanted.is_none() {
             return Ok(None);

@@ -1,7 +1,8 @@
 //! An endpoint that is compatible with OpenAI: Ollama, TEI, vLLM, llama.cpp, OpenAI and others.
 //!
-//! Texts are sent in batches. Temporary failures (429, 5xx, a broken connection) are retried, after the time that the
-//! endpoint requests; after that the caller waits. A question has one attempt, because a caller waits for it.
+//! Texts are sent in batches. Temporary failures (429, 5xx, a broken connection) are retried after the time that the
+//! endpoint requests; if they persist, the batch fails and is tried again later. A question has a single attempt,
+//! because a caller waits for it.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,27 +16,27 @@ use tokio::sync::Semaphore;
 
 use super::{EmbedError, Embedder, Model, Prefixes, Vector, normalize_vector, with_space};
 
-/// Characters of a chunk: some 500 tokens, which every model accepts.
+/// Number of characters of a chunk: some 500 tokens, which every model accepts.
 const CHUNK: usize = 2_000;
-/// Characters that neighbouring chunks share.
+/// Number of characters that neighboring chunks share.
 const OVERLAP: usize = 200;
-/// Most chunks of a text. The rest is only found by its words.
+/// Maximum number of chunks of a text. The rest is only found by its words.
 const MAX_CHUNKS: usize = 64;
-/// Most chunks per request.
+/// Maximum number of chunks per request.
 const BATCH: usize = 32;
-/// Attempts per request.
+/// Maximum number of attempts per request.
 const ATTEMPTS: u32 = 4;
-/// Pause after the first attempt. It doubles.
+/// Pause after the first attempt, doubled after each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// Longest pause within a batch. If the endpoint requests more, the batch fails.
+/// Maximum pause within a batch. If the endpoint requests more, the batch fails.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
-/// Longest wait for a connection.
+/// Maximum wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer.
+/// Maximum wait for an answer.
 const ANSWER: Duration = Duration::from_secs(60);
-/// Concurrent questions.
+/// Maximum number of concurrent questions.
 const MAX_QUERIES: usize = 32;
-/// Bytes of an answer per text: 8,192 dimensions at some 30 characters a number.
+/// Maximum bytes of an answer per text: 8,192 dimensions at some 30 characters per number.
 const MAX_ANSWER_PER_TEXT: usize = 256 * 1024;
 
 /// Access to an endpoint.
@@ -51,7 +52,7 @@ pub struct HttpOptions {
     pub prefixes: Prefixes,
 }
 
-/// An endpoint that has answered.
+/// An endpoint that has answered once.
 pub struct HttpEmbedder {
     model: Model,
     endpoint: Endpoint,
@@ -90,13 +91,13 @@ struct Item {
     embedding: Vec<f32>,
 }
 
-/// Selects the cryptography of TLS. Call it before creating any HTTP client.
+/// Selects the cryptography provider of TLS. Call it before creating any HTTP client.
 pub fn prepare_tls() {
-    // Only the first call has an effect, and all are equal.
+    // Only the first call has an effect, and all calls are equal.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// A client with time limits and the certificates of the platform.
+/// Returns a client with time limits and the certificates of the platform.
 pub(super) fn client_builder(connect: Duration, silence: Duration) -> reqwest::ClientBuilder {
     prepare_tls();
     Client::builder()
@@ -105,7 +106,7 @@ pub(super) fn client_builder(connect: Duration, silence: Duration) -> reqwest::C
         .user_agent(concat!("cognitive-memory-mcp/", env!("CARGO_PKG_VERSION")))
 }
 
-/// Why the body of a response was not read.
+/// The reason why the body of a response was not read.
 enum BodyError {
     TooLarge,
     Network(reqwest::Error),
@@ -129,7 +130,7 @@ async fn read_body(mut response: reqwest::Response, limit: usize) -> Result<Vec<
     Ok(body)
 }
 
-/// Returns an error with its causes, without the address, which may contain a secret.
+/// Describes an error with its causes, without the address, which may contain a secret.
 pub(super) fn describe_error(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() {
         "no answer in time".to_owned()
@@ -153,10 +154,9 @@ pub(super) fn describe_error(error: &reqwest::Error) -> String {
 }
 
 impl HttpEmbedder {
-    /// Requests a first vector from the endpoint to learn the dimension.
+    /// Requests a first vector from the endpoint to determine the dimension.
     ///
-    /// # Errors
-    /// If it does not answer, or not with a vector.
+    /// # Errors Fails if the endpoint does not answer, or not with a vector.
     pub async fn connect(options: HttpOptions) -> Result<Self, EmbedError> {
         // A redirect would send the texts, and perhaps the key, to an address that is not configured.
         let client = client_builder(CONNECT, ANSWER)

@@ -8,12 +8,12 @@ use sentence_bert::{Options, SentenceModel};
 
 use super::{EmbedError, Embedder, Model, Prefixes, Vector, with_space};
 
-/// How a local model runs.
+/// Options of a local model.
 #[derive(Debug, Clone)]
 pub struct LocalOptions {
-    /// Threads for questions.
+    /// Number of threads for questions.
     pub query_threads: usize,
-    /// Threads for texts that are being indexed.
+    /// Number of threads for texts that are being indexed.
     pub index_threads: usize,
     /// Text before questions and passages.
     pub prefixes: Prefixes,
@@ -44,8 +44,8 @@ pub struct LocalEmbedder {
 impl LocalEmbedder {
     /// Loads the model in `folder`, whose embeddings are stored under `id`. Blocks for some hundred milliseconds.
     ///
-    /// # Errors
-    /// If a file is missing or damaged, or if the model is not supported. The error names the file.
+    /// # Errors Fails if a file is missing or damaged, or if the model is not supported. The error names the
+    /// file.
     pub fn load(folder: &Path, id: &str, options: &LocalOptions) -> io::Result<Self> {
         let prefixes = &options.prefixes;
         let sentences = SentenceModel::load(

@@ -1,8 +1,8 @@
 //! Embeddings of texts: by a model in the process, or by an endpoint that is compatible with OpenAI.
 //!
-//! Depends on the crate `sentence-bert` only. Owns the invariants that a vector is finite and has length 1 and the
-//! dimension of its model, and that the model never changes silently: each vector has the name of its model. To add an embedder,
-//! implement [`Embedder`].
+//! Depends on the crate `sentence-bert` only. Invariants: a vector is finite and has length 1 and the dimension of its
+//! model, and the model never changes silently, because each vector is stored with the name of its model. To add an
+//! embedder, implement [`Embedder`].
 
 #![warn(missing_docs)]
 
@@ -24,7 +24,7 @@ pub use desk::{Desk, QueryVector};
 pub struct Model {
     /// Name under which its vectors are stored.
     pub id: String,
-    /// Numbers in a vector.
+    /// Dimension of its vectors.
     pub dimension: usize,
 }
 
@@ -34,8 +34,8 @@ impl fmt::Display for Model {
     }
 }
 
-/// Texts that the user wants before questions and passages, without the following space. `None`: as the files of the model
-/// say.
+/// Texts that the user configured before questions and passages, without the following space. `None` uses the prompt in
+/// the files of the model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prefixes {
     /// Before questions.
@@ -66,7 +66,7 @@ fn with_space(prefix: &str) -> String {
 /// An embedding of length 1, without NaN.
 pub type Vector = Vec<f32>;
 
-/// Computes vectors of texts. Every method is bounded in time.
+/// Computes vectors of texts. Every method is limited in time.
 #[async_trait]
 pub trait Embedder: Send + Sync + fmt::Debug {
     /// The model, which never changes.
@@ -85,10 +85,10 @@ pub trait Embedder: Send + Sync + fmt::Debug {
     async fn query(&self, text: String) -> Result<Vector, EmbedError>;
 }
 
-/// Why there is no vector.
+/// The reason why there is no vector.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum EmbedError {
-    /// The embedder is unavailable, slow or overloaded. Another attempt makes sense.
+    /// The embedder is unavailable, slow or overloaded. A retry may succeed.
     #[error("{reason}")]
     Unavailable {
         /// Without secrets.
@@ -105,7 +105,7 @@ pub enum EmbedError {
 }
 
 impl EmbedError {
-    /// An error after which another attempt makes sense.
+    /// Returns an error after which a retry may succeed.
     pub fn unavailable(reason: impl Into<Arc<str>>) -> Self {
         Self::Unavailable {
             reason: reason.into(),
@@ -116,8 +116,7 @@ impl EmbedError {
 
 /// Scales a vector to length 1.
 ///
-/// # Errors
-/// If its dimension differs from that of the model, or if it has NaN, infinite or only zero elements.
+/// # Errors Fails if its dimension differs from that of the model, or if it has NaN, infinite or only zero elements.
 pub fn normalize_vector(vector: Vector, dimension: usize) -> Result<Vector, EmbedError> {
     if vector.len() != dimension {
         let found = vector.len();

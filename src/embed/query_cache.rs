@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Cached embeddings. With 384 dimensions they need 1.5 MB.
+/// Maximum number of cached embeddings. With 384 dimensions they need 1.5 MB.
 const MOST: usize = 1_000;
-/// Longest cached question in bytes, because longer ones are rarely repeated.
+/// Maximum length of a cached question in bytes, because longer ones are rarely repeated.
 const LONGEST: usize = 2_000;
 
 #[derive(Debug, Default)]

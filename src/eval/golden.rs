@@ -1,5 +1,5 @@
-//! Files of questions and of memories, one JSON object a line. Every line with a mistake is told, and nothing is used
-//! of a file that has one.
+//! Files of questions and of memories, one JSON object per line. Every line with a mistake is reported, and nothing
+//! of a file with a mistake is used.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,14 +9,14 @@ use serde_json::{Map, Value};
 use crate::domain::validate::{self, Invalid};
 use crate::engine::{RecallParams, RememberItem};
 
-/// Mistakes that are told one by one.
+/// Maximum number of mistakes that are listed.
 const SHOWN: usize = 20;
-/// Group of a question that names none.
+/// Default group of a question.
 const NO_GROUP: &str = "other";
-/// Arguments that the caller may not choose, because they decide what the results mean.
+/// Arguments that a question may not set, because they determine the meaning of the results.
 const FIXED: [&str; 3] = ["limit", "max_chars", "cursor"];
 
-/// Mistakes in a file, each with the file and the line.
+/// Mistakes in files, each with the file and the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<String>);
 
@@ -34,14 +34,14 @@ impl std::fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// A question and what answers it.
+/// A question and its expected answers.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// Its line in the file.
+    /// Line in the file.
     pub line: usize,
-    /// Kind of question, for a row of its own in the table.
+    /// Kind of question, which has a separate row in the table.
     pub group: String,
-    /// Ids, keys (`metadata.key`) or whole texts of all memories that answer it; none where nothing does.
+    /// IDs, keys (`metadata.key`) or whole texts of all memories that answer the question; empty if nothing does.
     pub expected: Vec<String>,
     /// The question with its filters.
     pub ask: RecallParams,
@@ -50,15 +50,15 @@ pub struct Question {
 /// A memory to be loaded.
 #[derive(Debug, Clone)]
 pub struct CorpusItem {
-    /// Its line in the file.
+    /// Line in the file.
     pub line: usize,
-    /// How questions refer to it.
+    /// Name by which questions refer to the memory.
     pub key: Option<String>,
-    /// What `remember` gets; without its references to others.
+    /// Item for `remember`, without its references to other memories.
     pub item: RememberItem,
-    /// Keys of earlier lines that it rests on.
+    /// Keys of the source memories on earlier lines.
     pub sources: Vec<String>,
-    /// Keys of earlier lines that it replaces.
+    /// Keys of the superseded memories on earlier lines.
     pub supersedes: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ impl Reader<'_> {
             .push(format!("{} line {line}: {what}", self.file));
     }
 
-    /// The objects of a file with their lines.
+    /// Parses the objects of a file with their lines.
     fn parse_objects(&mut self, text: &str) -> Vec<(usize, Map<String, Value>)> {
         let mut objects = Vec::new();
         for (index, line) in text.lines().enumerate() {
@@ -108,10 +108,9 @@ impl Reader<'_> {
     }
 }
 
-/// Reads questions: `query`, `expected`, perhaps `group`, and the filters of `recall`.
+/// Reads questions: `query`, `expected`, optionally `group`, and the filters of `recall`.
 ///
-/// # Errors
-/// All mistakes of the file.
+/// # Errors All mistakes of the file.
 pub fn read_questions(file: &str, text: &str) -> Result<Vec<Question>, Mistakes> {
     let mut reader = Reader {
         file,
@@ -183,10 +182,9 @@ fn check_filters(ask: &RecallParams) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Reads memories: what `remember` takes as an item, with a `key` of its own.
+/// Reads memories: the fields of an item of `remember`, and a `key`.
 ///
-/// # Errors
-/// All mistakes of the file.
+/// # Errors All mistakes of the file.
 pub fn read_corpus(file: &str, text: &str) -> Result<Vec<CorpusItem>, Mistakes> {
     let mut reader = Reader {
         file,
@@ -253,10 +251,9 @@ fn parse_memory(line: usize, mut object: Map<String, Value>) -> Result<CorpusIte
     })
 }
 
-/// Says which questions expect what the corpus does not have.
+/// Checks that the corpus has all expected memories.
 ///
-/// # Errors
-/// Each such question.
+/// # Errors Names each question without them.
 pub fn match_corpus(
     file: &str,
     questions: &[Question],
@@ -290,7 +287,7 @@ pub fn match_corpus(
     reader.finish_reading(Vec::<()>::new()).map(drop)
 }
 
-/// A value of a type, or what is wrong with it, below `field`.
+/// Parses a value, or describes its problem, in `field`.
 fn parse_field<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, String> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();

@@ -1,12 +1,12 @@
-//! Figures of one ranked list, with a set of right answers, each right or wrong.
+//! Metrics of one ranked list and a set of right answers.
 //!
-//! Manning, Raghavan, Schütze, "Introduction to Information Retrieval" (2008), chapter 8, for precision, recall and
-//! the reciprocal rank; Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (ACM TOIS, 2002) in
-//! the usual form with `log2(rank + 1)` for nDCG.
+//! Manning, Raghavan, Schütze, "Introduction to Information Retrieval" (2008), chapter 8, for precision, recall and the
+//! reciprocal rank; Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques" (ACM TOIS, 2002) in the
+//! usual form with `log2(rank + 1)` for nDCG.
 //!
-//! `ranks` are the places of the right answers that were found, counted from 1, in any order.
+//! `ranks` are the ranks of the right answers that were found, counted from 1, in any order.
 
-/// Share of right answers among the first `k` places: `|right in first k| / k`. Places that stay empty count as wrong.
+/// Returns the share of right answers among the first `k` ranks: `|right in first k| / k`. Empty ranks count as wrong.
 #[must_use]
 pub fn precision_at(k: usize, ranks: &[usize]) -> f64 {
     if k == 0 {
@@ -16,7 +16,7 @@ pub fn precision_at(k: usize, ranks: &[usize]) -> f64 {
     }
 }
 
-/// Share of the right answers that are among the first `k`: `|right in first k| / |right|`.
+/// Returns the share of the right answers that are among the first `k`: `|right in first k| / |right|`.
 #[must_use]
 pub fn recall_at(k: usize, ranks: &[usize], right: usize) -> f64 {
     if right == 0 {
@@ -26,20 +26,20 @@ pub fn recall_at(k: usize, ranks: &[usize], right: usize) -> f64 {
     }
 }
 
-/// 1 if any right answer is among the first `k`, else 0.
+/// Returns 1 if any right answer is among the first `k`, otherwise 0.
 #[must_use]
 pub fn hit_at(k: usize, ranks: &[usize]) -> f64 {
     f64::from(u8::from(count_within(k, ranks) > 0))
 }
 
-/// `1 / rank` of the first right answer, 0 where none was found. Its mean over all questions is MRR.
+/// Returns `1 / rank` of the first right answer, 0 if none was found. Its mean over all questions is the MRR.
 #[must_use]
 pub fn reciprocal_rank(ranks: &[usize]) -> f64 {
     ranks.iter().min().map_or(0.0, |rank| 1.0 / to_float(*rank))
 }
 
-/// Normalised discounted cumulative gain with gains of 0 and 1:
-/// `sum(1 / log2(rank + 1)) over the right ones in the first k`, divided by the same sum of the best possible list.
+/// Returns the normalized discounted cumulative gain with gains of 0 and 1: `sum(1 / log2(rank + 1)) over the right
+/// ones in the first k`, divided by the same sum of the best possible list.
 #[must_use]
 pub fn ndcg_at(k: usize, ranks: &[usize], right: usize) -> f64 {
     let gain = |rank: usize| 1.0 / (to_float(rank) + 1.0).log2();
@@ -55,7 +55,7 @@ pub fn ndcg_at(k: usize, ranks: &[usize], right: usize) -> f64 {
         / ideal
 }
 
-/// The value below or at which `percent` of all lie (nearest rank); 0 of nothing.
+/// Returns the percentile of values by the nearest-rank method; 0 for no values.
 #[must_use]
 pub fn find_percentile(values: &[f64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
@@ -64,8 +64,9 @@ pub fn find_percentile(values: &[f64], percent: usize) -> f64 {
     sorted.get(place - 1).copied().unwrap_or(0.0)
 }
 
-/// How well a number tells two groups apart: the probability that one of `high` is above one of `low`, ties counted as
-/// half (the area under the ROC curve, Mann and Whitney's U divided by the number of pairs). 0.5 is a coin.
+/// Returns how well a number separates two groups: the probability that one of `high` is above one of `low`, ties
+/// counted as half (the area under the ROC curve, Mann and Whitney's U divided by the number of pairs). 0.5 means no
+/// separation.
 #[must_use]
 pub fn separate_pairs(high: &[f64], low: &[f64]) -> Option<f64> {
     if high.is_empty() || low.is_empty() {
@@ -86,7 +87,7 @@ pub fn separate_pairs(high: &[f64], low: &[f64]) -> Option<f64> {
     Some(wins / to_float(high.len() * low.len()))
 }
 
-/// The mean; 0 of nothing.
+/// Returns the mean; 0 for no values.
 #[must_use]
 pub fn mean_of(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len();
@@ -97,7 +98,7 @@ pub fn mean_of(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     }
 }
 
-/// `part / whole`.
+/// Returns `part / whole`.
 #[must_use]
 pub fn share_of(part: usize, whole: usize) -> f64 {
     to_float(part) / to_float(whole)

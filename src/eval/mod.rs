@@ -1,7 +1,7 @@
-//! Measuring recall: questions with known answers, what came instead of them, and figures that can be compared.
+//! Measures recall: questions with known answers, the actual answers, and metrics that can be compared between runs.
 //!
-//! Depends on `domain` and on the parameters of `engine`; reads no file and asks nobody. `cli` puts the questions to a
-//! memory through the tools that every client uses, so what is measured is what is served.
+//! Depends on `domain` and on the parameters of `engine`; reads no files and calls no service. `cli` asks the
+//! questions through the tools that every client uses, so that the measured results are those of clients.
 
 pub mod golden;
 pub mod metric;

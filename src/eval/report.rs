@@ -1,4 +1,4 @@
-//! From answers to figures, and from figures to what changed since a baseline.
+//! Computes metrics from answers, and compares them with a baseline.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use serde_json::Value;
 
 use super::metric;
 
-/// Word at the beginning of a report.
+/// Name of the format at the beginning of a report.
 const FORMAT: &str = "cognitive-memory-eval";
-/// Its version.
+/// Version of the format.
 const VERSION: u32 = 1;
 
-/// How the notes of an answer begin that say that nothing answers the question.
+/// Beginnings of notes which state that nothing answers the question.
 const NOTHING: [&str; 2] = ["Nothing ", "None of "];
-/// How one begins that says that perhaps nothing does.
+/// Beginning of a note which states that perhaps nothing answers the question.
 const PERHAPS: &str = "Weak matches ";
 
-/// Whether the answer of a recall says that nothing answers the question: it is empty, or a note says so.
+/// Returns whether the answer of a recall states that nothing answers the question: it is empty, or has such a note.
 #[must_use]
 pub fn says_nothing(answer: &Value) -> bool {
     let items = |name: &str| answer[name].as_array().into_iter().flatten();
@@ -26,7 +26,7 @@ pub fn says_nothing(answer: &Value) -> bool {
         || notes.any(|note| NOTHING.iter().any(|begin| note.starts_with(begin)))
 }
 
-/// Whether it says so, or that perhaps nothing does.
+/// Returns whether the answer states that nothing, or perhaps nothing, answers the question.
 #[must_use]
 pub fn is_doubtful(answer: &Value) -> bool {
     let mut notes = answer["notes"]
@@ -37,43 +37,43 @@ pub fn is_doubtful(answer: &Value) -> bool {
     says_nothing(answer) || notes.any(|note| note.starts_with(PERHAPS))
 }
 
-/// A memory that came.
+/// A returned memory.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Came {
     pub id: String,
-    /// Its key, where it has one.
+    /// Its key, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
     /// Whether it was expected.
     pub right: bool,
-    /// Its text, for a person.
+    /// Its text, for display.
     #[serde(skip)]
     pub content: String,
 }
 
-/// A question that was asked.
+/// A question with its answer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Asked {
-    /// Its line in the file.
+    /// Line in the file.
     pub line: usize,
     pub query: String,
     pub group: String,
-    /// What answers it.
+    /// The expected memories.
     pub expected: Vec<String>,
-    /// The first ten that came.
+    /// The first ten returned memories.
     pub came: Vec<Came>,
-    /// The answer said that nothing answers it.
+    /// Whether the answer stated that nothing answers the question.
     pub told_nothing: bool,
-    /// It said so, or that perhaps nothing does.
+    /// Whether the answer stated that nothing, or perhaps nothing, answers the question.
     pub doubted: bool,
-    /// How long it took.
+    /// Duration in milliseconds.
     pub millis: f64,
 }
 
 impl Asked {
-    /// Places of the right answers.
+    /// Returns the ranks of the right answers.
     #[must_use]
     pub fn list_ranks(&self) -> Vec<usize> {
         self.came
@@ -92,7 +92,7 @@ impl Asked {
         self.came.first().and_then(|came| came.score).unwrap_or(0.0)
     }
 
-    /// How well it went, for putting the worst first: recall at 10, then the reciprocal rank.
+    /// Returns a quality by which the worst questions come first: recall at 10, then the reciprocal rank.
     fn rate_answer(&self) -> (f64, f64) {
         if !self.is_answerable() {
             return (f64::from(u8::from(self.told_nothing)), 1.0);
@@ -105,12 +105,12 @@ impl Asked {
     }
 }
 
-/// Means over questions. Of those that nothing answers only `told_nothing`, `doubted` and `separation` speak.
+/// Means over questions. Unanswerable questions count only in `told_nothing`, `doubted` and `separation`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
-    /// Questions that something answers.
+    /// Number of answerable questions.
     pub answerable: usize,
-    /// Questions that nothing answers.
+    /// Number of unanswerable questions.
     pub unanswerable: usize,
     /// Share of right answers among the first 5.
     pub precision_at_5: f64,
@@ -118,35 +118,35 @@ pub struct Figures {
     pub recall_at_5: f64,
     /// Share of questions with a right answer among the first 5.
     pub hit_at_5: f64,
-    /// The same for 10.
+    /// Share of right answers among the first 10.
     pub precision_at_10: f64,
-    /// The same for 10.
+    /// Share of the right answers that are among the first 10.
     pub recall_at_10: f64,
-    /// The same for 10.
+    /// Share of questions with a right answer among the first 10.
     pub hit_at_10: f64,
     /// Mean reciprocal rank of the first right answer, among the first 10.
     pub mrr: f64,
-    /// Normalised discounted cumulative gain of the first 10.
+    /// Normalized discounted cumulative gain of the first 10.
     pub ndcg_at_10: f64,
-    /// Share of the unanswerable questions of which the answer says so.
+    /// Share of the unanswerable questions whose answer states that nothing answers them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told_nothing: Option<f64>,
-    /// Share of the answerable questions of which the answer does not say that nothing answers them.
+    /// Share of the answerable questions whose answer does not state that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_denied: Option<f64>,
-    /// Share of the unanswerable questions of which the answer says so, or that perhaps nothing answers them.
+    /// Share of the unanswerable questions whose answer states that nothing, or perhaps nothing, answers them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubted: Option<f64>,
-    /// Share of the answerable questions of which the answer says neither.
+    /// Share of the answerable questions whose answer states neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_doubted: Option<f64>,
-    /// How well the first hit's score tells both apart; 0.5 is a coin.
+    /// How well the first hit's score separates both kinds of questions; 0.5 means no separation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separation: Option<f64>,
-    /// Milliseconds that half of the questions took at most; not part of a baseline.
+    /// Median duration in milliseconds; not part of a baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_p50: Option<f64>,
-    /// 95th percentile of the latency.
+    /// 95th percentile of the duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_p95: Option<f64>,
 }
@@ -196,7 +196,7 @@ impl Figures {
         }
     }
 
-    /// Those that must not fall, by name.
+    /// Returns the metrics that must not fall, by name.
     #[must_use]
     pub fn list_watched(&self) -> Vec<(&'static str, f64)> {
         let mut watched = Vec::new();
@@ -236,7 +236,7 @@ impl Figures {
     }
 }
 
-/// Everything about one run.
+/// All results of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     format: &'static str,
@@ -246,21 +246,21 @@ pub struct Report {
     /// Version of the program that answered.
     pub service: String,
     pub database: String,
-    /// Its embedding model; absent where it recalls by words alone.
+    /// Its embedding model; absent if it recalls by words alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Memories that were asked.
+    /// Number of memories.
     pub memories: u64,
-    /// Of all questions.
+    /// Metrics of all questions.
     pub overall: Figures,
     pub groups: BTreeMap<String, Figures>,
-    /// Since the baseline.
+    /// Changes since the baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
     pub questions: Vec<Asked>,
 }
 
-/// Who answered.
+/// The program that answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
     /// Version of the program.
@@ -272,7 +272,7 @@ pub struct Target {
 }
 
 impl Report {
-    /// The figures of a run.
+    /// Computes the metrics of a run.
     #[must_use]
     pub fn new(golden: String, target: Target, questions: Vec<Asked>) -> Self {
         let mut groups: BTreeMap<String, Vec<&Asked>> = BTreeMap::new();
@@ -305,7 +305,7 @@ impl Report {
         }
     }
 
-    /// The results that a later run is compared with, without times, which depend on the machine.
+    /// Returns the results for comparison with later runs, without durations, which depend on the machine.
     #[must_use]
     pub fn to_baseline(&self) -> Baseline {
         Baseline {
@@ -322,7 +322,7 @@ impl Report {
         }
     }
 
-    /// Compares with a baseline; a figure may fall by `tolerance` points of 100.
+    /// Compares with a baseline; a metric may fall by `tolerance` percentage points.
     pub fn compare_with(&mut self, baseline: &Baseline, tolerance: f64) {
         let mut changes = list_changes("all", &baseline.overall, &self.overall, tolerance);
         for (name, then) in &baseline.groups {
@@ -342,7 +342,7 @@ impl Report {
         });
     }
 
-    /// The questions that went worst, those first that found nothing.
+    /// Returns the questions with the worst results; those without any right answer come first.
     #[must_use]
     pub fn list_worst(&self, most: usize) -> Vec<&Asked> {
         let mut failed: Vec<&Asked> = self
@@ -359,7 +359,7 @@ impl Report {
     }
 }
 
-/// Figures of an earlier run; a whole report can be read as one.
+/// The metrics of an earlier run; a whole report can be read as a baseline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
     format: String,
@@ -368,16 +368,15 @@ pub struct Baseline {
     pub golden: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Of all questions.
+    /// Metrics of all questions.
     pub overall: Figures,
     pub groups: BTreeMap<String, Figures>,
 }
 
 impl Baseline {
-    /// Reads one.
+    /// Reads a baseline.
     ///
-    /// # Errors
-    /// What is wrong with it.
+    /// # Errors Describes the problem.
     pub fn read(text: &str) -> Result<Self, String> {
         let expected = "expected a file that eval wrote with --save-baseline or --output";
         let baseline: Self =
@@ -394,18 +393,18 @@ impl Baseline {
     }
 }
 
-/// What changed since a baseline: all figures of the whole, of the groups those that changed by more than the tolerance.
+/// Changes since a baseline: all metrics of the whole set, and those of groups that changed by more than the tolerance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Drift {
-    /// Points that a figure may fall.
+    /// Percentage points that a metric may fall.
     pub tolerance: f64,
-    /// The baseline was of other questions.
+    /// Whether the baseline has other questions.
     pub other_questions: bool,
     pub changes: Vec<Change>,
 }
 
 impl Drift {
-    /// Whether a figure of the whole fell by more than it may.
+    /// Returns whether a metric of the whole set fell by more than the tolerance.
     #[must_use]
     pub fn has_fallen(&self) -> bool {
         self.changes
@@ -414,20 +413,20 @@ impl Drift {
     }
 }
 
-/// One figure then and now.
+/// One metric in both runs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
     /// Group, or `all`.
     pub group: String,
-    /// Name of the figure.
+    /// Name of the metric.
     pub figure: &'static str,
-    /// In the baseline.
+    /// Value in the baseline.
     pub then: f64,
-    /// In this run.
+    /// Value in this run.
     pub now: f64,
-    /// The difference in points of 100.
+    /// Difference in percentage points.
     pub points: f64,
-    /// It fell by more than the tolerance.
+    /// Whether it fell by more than the tolerance.
     pub fell: bool,
 }
 
@@ -502,7 +501,7 @@ mod tests {
         );
         assert_eq!((all.told_nothing, all.not_denied), (Some(0.5), Some(1.0)));
         assert_eq!((all.doubted, all.not_doubted), (Some(0.5), Some(0.6667)));
-        // 5 and 4 are above both, 2 above one of them.
+        // 5 and 4 are above both, 2 is above one of them.
         assert_eq!(all.separation, Some(0.8333));
         assert_eq!(
             (

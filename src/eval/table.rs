@@ -1,4 +1,4 @@
-//! Figures as a table for people.
+//! Formats metrics as a table for people.
 
 use super::report::{Drift, Figures, Report};
 
@@ -16,7 +16,7 @@ const HEAD: [&str; 11] = [
     "p95 ms",
 ];
 
-/// The table by group and for all, and a line about questions that nothing answers.
+/// Formats the table by group and for all questions, and a line about unanswerable ones.
 #[must_use]
 pub fn print_results(report: &Report) -> String {
     let mut rows = vec![("group".to_owned(), HEAD.map(str::to_owned).to_vec())];
@@ -89,7 +89,7 @@ fn format_cells(figures: &Figures) -> Vec<String> {
     cells
 }
 
-/// What changed since the baseline.
+/// Formats the changes since the baseline.
 #[must_use]
 pub fn print_drift(drift: &Drift) -> String {
     let mut rows = vec![(
@@ -126,7 +126,7 @@ fn format_points(value: f64) -> String {
     format!("{:.1}", value * 100.0)
 }
 
-/// Columns as wide as what is in them: names to the left, figures to the right.
+/// Aligns columns to their contents: names to the left, numbers to the right.
 fn align_lines(rows: &[(String, Vec<String>)]) -> String {
     let wide = |text: &String| text.chars().count();
     let first = rows.iter().map(|(name, _)| wide(name)).max().unwrap_or(0);

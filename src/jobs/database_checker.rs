@@ -28,8 +28,8 @@ impl Default for CheckSchedule {
     }
 }
 
-/// Spawns the checker. It sets `condition`, which `/health/ready` reports: damage of the memories makes the service not ready,
-/// damage of derived data is only mentioned. It sets `notices`, which `status` reports.
+/// Spawns the checker. It sets `condition`, which `/health/ready` reports: damage of the memories makes the service not
+/// ready, damage of derived data is only mentioned. It sets `notices`, which `status` reports.
 pub fn check_database(
     supervisor: &Supervisor,
     store: &Arc<dyn Store>,

@@ -13,13 +13,13 @@ use crate::store::{DatabaseInfo, Store, StoreError, WriteFailure};
 
 /// Time between two checks of an available database.
 const PERIOD: Duration = Duration::from_secs(2);
-/// Checks between two updates of the statistics, and between two trial writes after a failed write.
+/// Number of checks between two updates of the statistics, and between two trial writes after a failed write.
 const LOOKS: u32 = 5;
-/// Longest pause between two attempts to reach the database.
+/// Maximum pause between two attempts to reach the database.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// Longest check. The store has its own limits as well.
+/// Maximum time of a check. The store also has its own limits.
 const LONGEST_LOOK: Duration = Duration::from_secs(15);
-/// Longest migration of a large database. After this time the loop counts as stuck.
+/// Maximum time of a migration of a large database. After this time the loop counts as stuck.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
 /// Spawns the monitor. It sets `condition`, which `/health/ready` reports.
@@ -99,14 +99,14 @@ impl Keeper {
         }
     }
 
-    /// Returns after a write has failed or succeeded again, so that readiness changes at once.
+    /// Returns after a write has failed, or has succeeded again, so that readiness changes at once.
     async fn write_outcome_changed(&mut self) {
         if self.write_failure.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Old statistics or a failed trial write do not make the database unavailable.
+    /// Updates statistics or tries a write. A failure does not make the database unavailable.
     async fn maintain_statistics(&self) {
         if let Err(error) = self.store.refresh_statistics().await {
             tracing::debug!(

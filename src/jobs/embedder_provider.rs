@@ -12,9 +12,9 @@ use crate::embed::local::{LocalEmbedder, LocalOptions};
 use crate::embed::{Desk, Embedder};
 use crate::lifecycle::Supervisor;
 
-/// Pause after the first failure. It doubles.
+/// Pause after the first failure, doubled after each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// Longest pause, because an offline machine may come back.
+/// Maximum pause, because an offline machine may come back online.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
 
 /// Source of the embedder.
@@ -24,7 +24,7 @@ pub enum Provision {
     Local {
         plan: Plan,
         options: LocalOptions,
-        /// Whether progress is a bar on the terminal.
+        /// Whether to show progress as a bar on the terminal.
         terminal: bool,
     },
     /// An endpoint.
@@ -52,7 +52,7 @@ pub fn provide_embedder(supervisor: &Supervisor, desk: &Arc<Desk>, provision: Pr
                     }
                     Err(trouble) => trouble,
                 };
-                // Once, because the reason does not change while a machine is offline.
+                // Logged once, because the reason does not change while a machine is offline.
                 if !said {
                     tracing::warn!(
                         trouble,

@@ -1,4 +1,4 @@
-//! Removes history and idempotency keys that have expired, in small batches beside the requests.
+//! Removes expired history and idempotency keys, in small batches in the background.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::store::{Expiry, Store, StoreError};
 const PERIOD: Duration = Duration::from_secs(60);
 /// Pause between two batches, so that writers can proceed.
 const BREATH: Duration = Duration::from_millis(200);
-/// Rows of each kind per batch, at most some megabytes.
+/// Maximum number of rows of each kind per batch, some megabytes at most.
 const BATCH: usize = 100;
 
 /// Retention of data other than current memories.

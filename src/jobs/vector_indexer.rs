@@ -1,6 +1,6 @@
 //! Computes the embeddings of memories in the background, newest first, one batch at a time, on separate threads.
 //!
-//! If the model changes, all memories are queued again. Meanwhile recall uses the new embeddings that exist, and words.
+//! If the model changes, all memories are queued again. Meanwhile recall uses words and the existing new embeddings.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,17 +13,17 @@ use crate::embed::{Desk, EmbedError, Embedder, Model};
 use crate::lifecycle::{Condition, Heartbeat, Role, Supervisor};
 use crate::store::{Embedded, IndexJob, MemoryKey, Store, StoreError};
 
-/// Memories per batch, which take some hundred milliseconds.
+/// Number of memories per batch, which takes some hundred milliseconds.
 const BATCH: usize = 32;
 /// Interval for finding memories of other servers. Memories of this server wake the indexer.
 const PERIOD: Duration = Duration::from_secs(5);
-/// First pause while the database or the embedder is unavailable. It doubles.
+/// First pause while the database or the embedder is unavailable, doubled after each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Longest pause.
+/// Maximum pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Longest batch. After this time the loop counts as stuck.
+/// Maximum time of a batch. After this time the loop counts as stuck.
 const MAX_AGE: Duration = Duration::from_secs(900);
-/// Pause for a text that the embedder refuses. It doubles with each attempt.
+/// First pause for a text that the embedder refuses, doubled with each attempt.
 const REFUSED: TimeDelta = TimeDelta::minutes(10);
 
 /// Spawns the indexer and the preparation of the search. `condition` is always met, because recall works without embeddings.
@@ -91,7 +91,7 @@ async fn prepare_search(store: &dyn Store, desk: &Desk) -> Result<(), StoreError
     }
 }
 
-/// Returns the model and the backlog, for people.
+/// Describes the model and the backlog for people.
 fn describe_state(desk: &Desk, backlog: Option<u64>) -> String {
     let wait = backlog
         .map(|count| format!(", {count} memories wait"))
@@ -296,7 +296,7 @@ impl Indexer {
         Ok(Stop::Later(after))
     }
 
-    /// Queues memories without embeddings of this model, unless that was done before.
+    /// Queues memories without embeddings of this model, unless that was already done.
     async fn fill_queue(&mut self, model: &Model, heartbeat: &Heartbeat) -> Result<(), Stop> {
         let (before, now) = (self.store.queued_model().await?, model.to_string());
         if before.as_ref() != Some(&now) {
@@ -330,7 +330,7 @@ impl Indexer {
     }
 }
 
-/// Why a round ended early.
+/// The reason why a round ended early.
 enum Stop {
     /// The embedder is unavailable.
     Later(Option<Duration>),

@@ -1,4 +1,4 @@
-//! Checks what only a file can contain: each record as the tool that creates it would, and the numbers, times and
+//! Checks data that only a file can contain: each record like the tool that creates it, and the numbers, times and
 //! history that no tool accepts.
 
 use chrono::{DateTime, Datelike, Utc};
@@ -11,10 +11,9 @@ use crate::store::port::{
     EntityRecord, FocusRecord, FocusState, MemoryRecord, Record, RelationRecord,
 };
 
-/// Checks a record and brings its names and times into the form in which they are stored.
+/// Checks a record and normalizes its names and times as they are stored.
 ///
-/// # Errors
-/// [`Invalid`] names the field.
+/// # Errors [`Invalid`] names the field.
 pub(super) fn check_record(record: &mut Record) -> Result<(), Invalid> {
     match record {
         Record::Memory(record) => check_memory(record)?,
@@ -27,10 +26,9 @@ pub(super) fn check_record(record: &mut Record) -> Result<(), Invalid> {
     validate::text("project", record.project(), validate::MAX_NAME_BYTES)
 }
 
-/// Checks a memory as `remember` does, and its history.
+/// Checks a memory like `remember`, and its history.
 ///
-/// # Errors
-/// [`Invalid`] names the field.
+/// # Errors [`Invalid`] names the field.
 pub(super) fn check_memory(record: &mut MemoryRecord) -> Result<(), Invalid> {
     let memory = &mut record.memory;
     validate::text("content", &memory.content, validate::MAX_CONTENT_BYTES)?;
@@ -89,7 +87,7 @@ fn check_fields_of_kind(memory: &Memory) -> Result<(), Invalid> {
     validate::number("outcome", episode.outcome, -1.0, 1.0).map(drop)
 }
 
-/// Every memory was created once, by its first entry, and has no change beyond its version.
+/// Checks that the memory was created once, by its first entry, and has no change beyond its version.
 fn check_history(record: &mut MemoryRecord) -> Result<(), Invalid> {
     let is_creation = |entry: &History| entry.change == Change::Created;
     let created = record
@@ -209,7 +207,7 @@ fn check_review(review: &mut Review) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Checks what a review would change, as `update` does.
+/// Checks the change of a review like `update`.
 fn check_patch(patch: &Patch) -> Result<(), Invalid> {
     for (field, text, most) in [
         ("content", &patch.content, validate::MAX_CONTENT_BYTES),
@@ -241,8 +239,8 @@ fn check_patch(patch: &Patch) -> Result<(), Invalid> {
     ])
 }
 
-/// Accepts every time since 1970 that RFC 3339 can express: a clock that was wrong when a memory was stored must not keep
-/// its export from being imported. The precision becomes that of the databases.
+/// Accepts every time since 1970 that RFC 3339 can express, because a clock that was wrong when a memory was stored
+/// must not prevent the import of its export. The precision is reduced to that of the databases.
 fn accept_times<const N: usize>(
     times: [(&str, Option<&mut DateTime<Utc>>); N],
 ) -> Result<(), Invalid> {
@@ -257,7 +255,7 @@ fn accept_times<const N: usize>(
     Ok(())
 }
 
-/// Truncates a time to the microseconds that both databases store.
+/// Truncates a time to microseconds, the precision of both databases.
 #[must_use]
 pub(super) fn truncate_time(at: DateTime<Utc>) -> DateTime<Utc> {
     chrono::SubsecRound::trunc_subsecs(at, 6)

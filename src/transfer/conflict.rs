@@ -1,5 +1,5 @@
-//! Memories whose ID is already stored, but with another text, and turns of a dialogue whose number is taken. They are
-//! no duplicates: either they are stored as well, or they are reported.
+//! Handles memories whose ID is already stored with another text, and turns of a dialogue whose number is taken. They
+//! are not duplicates: they are either stored as well, or reported.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,23 +11,23 @@ use crate::domain::{Memory, Scope};
 use crate::store::port::{Imported, MemoryRecord, MentionRecord, Record};
 use crate::store::{HistoryQuery, Store};
 
-/// Entries of a history that are read at once,
+/// Number of history entries that are read at once,
 const PAGE_ENTRIES: usize = 100;
-/// and bytes of them, about.
+/// and their approximate size in bytes.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// The IDs under which contested memories were stored, by the ones that they had in the file.
+/// The new IDs of conflicting memories, by their IDs in the file.
 pub(super) type Renamed = HashMap<Uuid, Uuid>;
 
-/// The decision on a contested record.
+/// The decision about a conflicting record.
 pub(super) enum Settlement {
     /// Store this record instead, with a warning.
     Store(Box<MemoryRecord>, String),
-    /// Report that it was left out, and why.
+    /// Report that it was left out, and the reason.
     LeaveOut(String),
 }
 
-/// Records that were given to the store.
+/// Records that were passed to the store.
 pub(super) struct Batch<'a> {
     pub(super) store: &'a dyn Store,
     pub(super) scope: &'a Scope,
@@ -36,7 +36,7 @@ pub(super) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Decides on the records, by their index, that conflict with stored ones.
+    /// Decides about the records, by their index, that conflict with stored ones.
     pub(super) async fn find_contested(
         &self,
         answers: &[Imported],
@@ -79,7 +79,7 @@ impl Batch<'_> {
         Ok(contested)
     }
 
-    /// Whether a memory had a text before it was edited.
+    /// Returns whether a memory had a text before it was edited.
     async fn was_text_of(&self, stored: &Memory, text: &str) -> Result<bool, TransferError> {
         if stored.version == 1 {
             return Ok(false);
@@ -97,7 +97,7 @@ impl Batch<'_> {
             if earlier.any(|old| old["content"] == text) {
                 return Ok(true);
             }
-            // A page begins with the last entry of the one before.
+            // A page begins with the last entry of the previous one.
             match page.last() {
                 Some(last) if from != Some(last.place) => from = Some(last.place),
                 _ => return Ok(false),
@@ -105,7 +105,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Carries out the settlements, and adds mentions to memories that are stored under another ID.
+    /// Executes the decisions, and adds mentions to memories that are stored under another ID.
     pub(super) async fn store_settlements(
         &self,
         contested: BTreeMap<usize, Settlement>,
@@ -183,14 +183,14 @@ fn settle_conflict(record: &MemoryRecord, stored: &Memory, conflicts: Conflicts)
     ))
 }
 
-/// The time in the first 48 bits of an ID of version 7.
+/// Returns the time in the first 48 bits of an ID of version 7.
 fn millis_of(id: Uuid) -> u64 {
     id.as_bytes()[..6]
         .iter()
         .fold(0, |millis, byte| millis << 8 | u64::from(*byte))
 }
 
-/// A dialogue has one memory for each turn number.
+/// Removes the turn number, because a dialogue has one memory per turn number.
 fn without_turn(mut record: Box<MemoryRecord>, id: Uuid) -> Box<MemoryRecord> {
     record.memory.id = id;
     record.memory.turn = None;

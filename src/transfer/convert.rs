@@ -1,6 +1,7 @@
-//! Where the readers of other programs' data put what they read: records in the format of an export. Record IDs are
-//! derived from the IDs of the other program, so that importing the same data twice stores it once. Long texts are
-//! split, names and metadata that exceed a limit are shortened with a warning, and whatever cannot be kept is reported.
+//! Converts data that the readers of other programs' data pass to it, and writes records in the export format. Record
+//! IDs are derived from the IDs of the other program, so that importing the same data twice stores it once. Long texts
+//! are split, names and metadata that exceed a limit are shortened with a warning, and all data that cannot be kept is
+//! reported.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
@@ -22,31 +23,31 @@ use crate::store::port::{
     EntityName, EntityRecord, MemoryRecord, MentionRecord, Record, RelationRecord,
 };
 
-/// Longest part of a text that is split.
+/// Maximum size of the parts of a split text.
 const PART_BYTES: usize = 60_000;
-/// Longest title that is kept as metadata.
+/// Maximum size of a title that is kept as metadata.
 const MAX_TITLE_BYTES: usize = 4096;
 
 /// A memory of another program.
 #[derive(Debug, Clone, Default)]
 pub struct ForeignMemory {
-    /// How the other program identifies it, unique within its data.
+    /// Key of the memory in the other program, unique within its data.
     pub key: String,
     /// Kind of the memory.
     pub kind: Kind,
     /// The text.
     pub content: String,
-    /// Tags as the other program has them.
+    /// Tags in their form in the other program.
     pub tags: Vec<String>,
     /// From 0 to 1.
     pub importance: Option<f64>,
     /// All other data about the memory.
     pub metadata: Map<String, Value>,
-    /// When it happened, if that is not when it was stored.
+    /// Time of the event, if it differs from the time of storing.
     pub occurred_at: Option<DateTime<Utc>>,
-    /// When it was stored.
+    /// When the memory was stored.
     pub created_at: Option<DateTime<Utc>>,
-    /// When it last changed.
+    /// When the memory last changed.
     pub updated_at: Option<DateTime<Utc>>,
     /// Conversation ID.
     pub session: Option<String>,
@@ -54,9 +55,9 @@ pub struct ForeignMemory {
     pub turn: Option<i64>,
     /// Name of the speaker.
     pub speaker: Option<String>,
-    /// For episodes.
+    /// Fields of an episode.
     pub episode: Option<Episode>,
-    /// Recalls so far.
+    /// Number of recalls so far.
     pub recall_count: i64,
 }
 
@@ -73,7 +74,7 @@ pub struct Converted {
     pub notes: Vec<String>,
 }
 
-/// Takes records and writes them down as lines of an export.
+/// Receives records and writes them as lines of an export.
 pub struct Sink<'a> {
     out: &'a mut dyn Write,
     failed: &'a dyn Fn(std::io::Error) -> TransferError,
@@ -84,7 +85,7 @@ pub struct Sink<'a> {
     records: u64,
     /// Key of the name, and the type.
     entities: HashMap<String, String>,
-    /// ID of each memory, and the begin of the hash of its text.
+    /// ID of each memory, and the first bytes of the hash of its text.
     memories: HashMap<Uuid, [u8; 8]>,
     /// Data that could not be imported.
     pub problems: Problems,
@@ -106,8 +107,7 @@ impl std::fmt::Debug for Sink<'_> {
 impl<'a> Sink<'a> {
     /// Creates a sink for data of the program `system`, to be imported into `project`.
     ///
-    /// # Errors
-    /// When the header cannot be written.
+    /// # Errors Fails if the header cannot be written.
     pub fn new(
         out: &'a mut dyn Write,
         failed: &'a dyn Fn(std::io::Error) -> TransferError,
@@ -138,15 +138,14 @@ impl<'a> Sink<'a> {
         self.notes.push(note);
     }
 
-    /// Counts something that is left out on purpose, such as `messages of tools`.
+    /// Counts data that is left out on purpose, for example `messages of tools`.
     pub fn count_omitted(&mut self, what: &'static str) {
         *self.omitted.entry(what).or_default() += 1;
     }
 
     /// Writes the end line.
     ///
-    /// # Errors
-    /// When it cannot be written.
+    /// # Errors Fails if it cannot be written.
     pub fn write_end(self) -> Result<Converted, TransferError> {
         let end = End {
             records: self.records,
@@ -171,7 +170,7 @@ impl<'a> Sink<'a> {
         self.out.write_all(text.as_bytes()).map_err(self.failed)
     }
 
-    /// A time that can be stored, or none.
+    /// Returns a time if it can be stored.
     fn accept_time(&self, at: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
         use chrono::Datelike;
         at.filter(|at| {
@@ -180,7 +179,7 @@ impl<'a> Sink<'a> {
         .map(truncate_time)
     }
 
-    /// Reads a time as programs write it; warns if there is something else in its place.
+    /// Parses a time in the formats of other programs; warns about any other value.
     pub fn read_time(&mut self, place: &str, field: &str, value: &Value) -> Option<DateTime<Utc>> {
         let at = self.accept_time(super::source::parse_time(value));
         let is_absent =
@@ -197,11 +196,10 @@ impl<'a> Sink<'a> {
         at
     }
 
-    /// Takes a memory; a long one becomes several. Returns the ID of the first, or nothing if it has no text or cannot
-    /// be taken, which is then among the problems.
+    /// Adds a memory; a long one becomes several. Returns the ID of the first, or `None` if it has no text or cannot be
+    /// stored, which is then among the problems.
     ///
-    /// # Errors
-    /// When it cannot be written.
+    /// # Errors Fails if it cannot be written.
     pub fn add_memory(
         &mut self,
         place: &str,
@@ -242,7 +240,7 @@ impl<'a> Sink<'a> {
                     format!("{} of {count}", index + 1).into(),
                 );
                 if index > 0 {
-                    // One turn has one row; the rest follows it without a number.
+                    // One turn has one row; the other parts follow it without a number.
                     piece.turn = None;
                 }
             }
@@ -252,7 +250,7 @@ impl<'a> Sink<'a> {
         Ok(first)
     }
 
-    /// Replaces what no database stores.
+    /// Replaces characters that no database stores.
     fn clean_text(&mut self, place: &str, text: &str) -> String {
         if text.contains('\0') {
             self.warnings
@@ -261,7 +259,7 @@ impl<'a> Sink<'a> {
         replace_nul(text)
     }
 
-    /// A title that the memories of a conversation share, shortened once for all of them.
+    /// Shortens a title that the memories of a conversation share, once for all of them.
     pub fn fit_title(&mut self, place: &str, title: &str) -> Option<String> {
         let fitting = truncate_text(title, MAX_TITLE_BYTES);
         if fitting.len() < title.len() {
@@ -273,7 +271,7 @@ impl<'a> Sink<'a> {
         Some(fitting.to_owned()).filter(|title| !title.is_empty())
     }
 
-    /// A name that memories share, shortened once for all of them.
+    /// Shortens a name that memories share, once for all of them.
     pub fn fit_name(&mut self, place: &str, field: &str, name: Option<String>) -> Option<String> {
         let name = replace_nul(&name?);
         let fitting = truncate_text(name.trim(), validate::MAX_NAME_BYTES);
@@ -287,7 +285,7 @@ impl<'a> Sink<'a> {
         Some(fitting.to_owned()).filter(|name| !name.is_empty())
     }
 
-    /// Returns the ID of a key, or an ID that includes the text if the key has another text already.
+    /// Returns the ID of a key, or an ID that includes the text if the key already has another text.
     fn unique_id(
         &mut self,
         place: &str,
@@ -387,7 +385,7 @@ impl<'a> Sink<'a> {
         Ok(Some(id))
     }
 
-    /// A name and type that can be stored; warns if they had to be shortened. `None` if no name is left.
+    /// Returns a name and type that can be stored; warns if they had to be shortened. `None` if no name is left.
     pub fn entity_name(&mut self, place: &str, name: &str, kind: &str) -> Option<EntityName> {
         let fitting = self
             .fit_name(place, "name", Some(name.to_owned()))
@@ -405,16 +403,15 @@ impl<'a> Sink<'a> {
         })
     }
 
-    /// Whether an entity of this name was given.
+    /// Returns whether an entity of this name was added.
     #[must_use]
     pub fn has_entity(&self, name: &EntityName) -> bool {
         self.entities.contains_key(&name_key(&name.name))
     }
 
-    /// Takes an entity. A second one of the same name adds nothing.
+    /// Adds an entity. A second one of the same name has no effect.
     ///
-    /// # Errors
-    /// When it cannot be written.
+    /// # Errors Fails if it cannot be written.
     pub fn add_entity(
         &mut self,
         place: &str,
@@ -456,10 +453,9 @@ impl<'a> Sink<'a> {
         }))
     }
 
-    /// Takes a relation. An entity that it names and nothing describes is created with a warning.
+    /// Adds a relation. An entity that it names but that was not added is created with a warning.
     ///
-    /// # Errors
-    /// When it cannot be written.
+    /// # Errors Fails if it cannot be written.
     pub fn add_relation(
         &mut self,
         place: &str,
@@ -518,10 +514,9 @@ impl<'a> Sink<'a> {
         })))
     }
 
-    /// A memory speaks of an entity; both were given before.
+    /// Adds a mention of an entity by a memory, both of which were added before.
     ///
-    /// # Errors
-    /// When it cannot be written.
+    /// # Errors Fails if it cannot be written.
     pub fn add_mention(&mut self, memory: Uuid, entity: &EntityName) -> Result<(), TransferError> {
         if !self.has_entity(entity) {
             return Ok(());
@@ -534,10 +529,10 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// The other program's ID of a memory, hashed once.
+/// The other program's key of a memory, hashed once.
 struct Key {
     hash: Sha256,
-    /// Its beginning, for messages.
+    /// The beginning of the key, for messages.
     brief: String,
 }
 
@@ -553,8 +548,8 @@ impl Key {
         }
     }
 
-    /// The ID that the key with `suffix` has here: the time of its creation, if the other program knows one, then bytes of
-    /// the hash.
+    /// Returns the ID of the key with `suffix`: the time of its creation, if the other program knows one, followed by
+    /// bytes of the hash.
     fn id(&self, suffix: &str, created_at: Option<DateTime<Utc>>) -> Uuid {
         let digest = self.hash.clone().chain_update(suffix).finalize();
         let mut random = [0; 10];
@@ -566,7 +561,7 @@ impl Key {
     }
 }
 
-/// The tags that a memory may have, and the others.
+/// Separates the tags that a memory may have from the others.
 fn fit_tags(tags: &[String]) -> (Vec<String>, Vec<String>) {
     let mut fitting: Vec<String> = Vec::new();
     let mut known = HashSet::new();
@@ -584,7 +579,7 @@ fn fit_tags(tags: &[String]) -> (Vec<String>, Vec<String>) {
     (fitting, further)
 }
 
-/// A value as an error message shows it.
+/// Formats a value for an error message.
 fn shorten_value(value: &Value) -> String {
     shorten_text(&value.to_string())
 }

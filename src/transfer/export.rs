@@ -8,7 +8,7 @@ use super::TransferError;
 use super::format::{self, End};
 use crate::store::port::{MemoryRecord, Place, Record, Section, Snapshot};
 
-/// Most records in memory at once.
+/// Maximum number of records in memory at once.
 const PAGE: i64 = 100;
 
 /// The result of an export.
@@ -18,14 +18,14 @@ pub struct Exported {
     pub records: u64,
     /// Number of memories among them.
     pub memories: u64,
-    /// Hash of their lines; databases with the same records have the same hash.
+    /// Hash of all record lines; databases with the same records have the same hash.
     pub sha256: String,
 }
 
 /// Writes all records of a snapshot, page by page.
 ///
-/// # Errors
-/// [`TransferError::Store`] of the database; errors of `out` are given to `failed`, which knows its name.
+/// # Errors [`TransferError::Store`] of the database; `failed`, which knows the name of `out`, converts errors of
+/// `out`.
 pub async fn export_snapshot(
     snapshot: &mut dyn Snapshot,
     out: &mut dyn Write,
@@ -74,7 +74,7 @@ pub async fn export_snapshot(
     Ok(exported)
 }
 
-/// Writes a memory whose history is too long to be in memory at once. Its line looks like that of any other memory.
+/// Writes a memory whose history is too long to be loaded at once. Its line looks like that of any other memory.
 async fn write_in_parts(
     snapshot: &mut dyn Snapshot,
     record: MemoryRecord,

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::validate::{MAX_METADATA_BYTES, MAX_METADATA_DEPTH};
 
-/// Room for metadata that the importers add themselves.
+/// Bytes reserved for metadata that the importers add themselves.
 const RESERVED_BYTES: usize = 1024;
 
 /// Replaces NUL characters, which neither database stores.
@@ -12,7 +12,7 @@ pub(super) fn replace_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// The longest beginning of a text that has at most `most` bytes.
+/// Returns the longest beginning of a text that has at most `most` bytes.
 pub(super) fn truncate_text(text: &str, most: usize) -> &str {
     let mut end = most.min(text.len());
     while !text.is_char_boundary(end) {

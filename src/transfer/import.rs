@@ -1,6 +1,6 @@
-//! A file into a database: first every line is read and checked, then the records are stored in portions. Each portion
-//! is one transaction, and records that are already stored are left alone, so an import that was interrupted is
-//! continued by repeating it.
+//! Imports a file into a database: first every line is read and checked, then the records are stored in portions. Each
+//! portion is one transaction, and existing records are left unchanged, so that repeating an interrupted import
+//! continues it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,11 +18,11 @@ use crate::domain::Scope;
 use crate::store::Store;
 use crate::store::port::{Imported, Record};
 
-/// Records of one transaction.
+/// Maximum number of records per transaction.
 const PORTION: usize = 200;
-/// Text of one transaction, about.
+/// Approximate maximum size of the records of a transaction.
 const PORTION_BYTES: usize = 1024 * 1024;
-/// A longer line is no record.
+/// Maximum size of a record line.
 const LONGEST_LINE: usize = 256 * 1024 * 1024;
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -49,11 +49,11 @@ pub enum Conflicts {
 /// How an import is done.
 #[derive(Debug, Clone)]
 pub struct Imports {
-    /// Where records go; `None` leaves them in the project they name.
+    /// The target project; `None` keeps the project that each record names.
     pub project: Option<String>,
-    /// Store what can be stored, and report the rest.
+    /// Whether to store valid records and report the others.
     pub keep_going: bool,
-    /// For memories that are stored with another text.
+    /// Handling of memories that are already stored with another text.
     pub conflicts: Conflicts,
 }
 
@@ -88,7 +88,7 @@ impl Report {
     }
 }
 
-/// A line, or what it is instead of text, and whether it ended as a line does.
+/// A line, or the reason why it is not text, and whether it ends with a line end.
 type Text<'a> = (Result<&'a str, String>, bool);
 
 /// The lines of a file, with their numbers.
@@ -97,7 +97,7 @@ struct Lines {
     reader: Box<dyn BufRead + Send>,
     number: u64,
     bytes: u64,
-    /// The line that was read last, with its end as the hash needs it.
+    /// The line that was read last, with its line end, which the hash includes.
     line: Vec<u8>,
 }
 
@@ -121,7 +121,7 @@ impl Lines {
         format!("line {}", self.number)
     }
 
-    /// The next line.
+    /// Returns the next line.
     fn next_line(&mut self) -> Result<Option<Text<'_>>, TransferError> {
         let read = next_raw_line(&mut self.reader, LONGEST_LINE);
         let read = read.map_err(|source| TransferError::File {
@@ -146,7 +146,7 @@ impl Lines {
     }
 }
 
-/// Leaves out a byte order mark, and decodes UTF-16, which some shells write when they redirect an export.
+/// Removes a byte order mark, and decodes UTF-16, which some shells write when they redirect an export.
 fn decode_file(file: File) -> io::Result<Box<dyn BufRead + Send>> {
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
     let mut begin = Vec::new();
@@ -161,8 +161,7 @@ fn decode_file(file: File) -> io::Result<Box<dyn BufRead + Send>> {
 
 /// Reads a file to its end.
 ///
-/// # Errors
-/// When the file cannot be read, or is no export at all; whatever is wrong inside of it is in the answer.
+/// # Errors Fails if the file is not readable or not an export; the result contains the problems inside the file.
 pub fn check_file(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<Checked, TransferError> {
     let mut checked = Checked::default();
     let mut hash = Sha256::new();
@@ -187,7 +186,7 @@ pub fn check_file(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<Checked,
     Ok(checked)
 }
 
-/// Gives every line between header and end to `each`, with the record if it is one. Returns the end line.
+/// Passes every line between header and end to `each`, with the record if it is one. Returns the end line.
 fn walk_lines(
     path: &Path,
     problems: &mut Problems,
@@ -252,7 +251,7 @@ fn walk_lines(
     Ok(end)
 }
 
-/// Whether a line begins an export.
+/// Returns whether a line begins an export.
 fn is_header(text: &Result<&str, String>) -> bool {
     text.as_ref().is_ok_and(|text| {
         text.starts_with("{\"format\"") && format::read_header(text.trim()).is_ok()
@@ -265,8 +264,8 @@ fn text_of(bytes: &[u8]) -> &str {
 
 /// Stores the records of a file that was checked by [`check_file`]; lines that it reported are skipped.
 ///
-/// # Errors
-/// When the file cannot be read or the database fails. Records that were stored before the failure stay, and are `present` next time.
+/// # Errors Fails if the file is not readable or the database fails. Records that were stored before the failure
+/// remain, and are `present` next time.
 pub async fn import_file(
     store: &dyn Store,
     path: &Path,
@@ -285,7 +284,7 @@ pub async fn import_file(
         let read = text.and_then(|text| Ok((text.len(), format::read_line(text.trim())?)));
         let (length, record) = match read {
             Ok((length, Line::Record(record))) => (length, record),
-            // Another export may follow the end. [`check_file`] has reported the lines that cannot be read.
+            // Another export may follow the end. [`check_file`] has reported the unreadable lines.
             Ok((_, Line::End(_))) | Err(_) => continue,
         };
         let project = imports

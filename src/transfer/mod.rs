@@ -1,7 +1,7 @@
 //! Export and import: the file format, its checks, and the readers of other programs' data.
 //!
-//! Depends on `domain` and the traits of `store`. Owns these invariants: a file is checked to its end before the first
-//! record is stored; memory stays bounded at any file size; importing a file twice stores nothing twice; a text is never
+//! Depends on `domain` and the traits of `store`. Invariants: a file is checked to its end before the first record is
+//! stored; memory use is limited at any file size; importing a file twice stores nothing twice; a text is never
 //! mistaken for another one. To read the data of another program, add a file in [`source`].
 
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub enum TransferError {
         /// The error of the system.
         source: std::io::Error,
     },
-    /// The path that the caller named has nothing to import.
+    /// The path of the caller contains nothing to import.
     #[error("{}: {reason}", path.display())]
     Input {
         /// The path.
@@ -48,10 +48,10 @@ pub enum TransferError {
     Store(#[from] StoreError),
 }
 
-/// Something in a file that cannot be stored.
+/// A part of a file that cannot be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Location such as `line 12`.
+    /// Location, for example `line 12`.
     pub place: String,
     /// The problem and the expected value.
     pub text: String,
@@ -72,7 +72,7 @@ pub struct Problems {
     pub count: u64,
 }
 
-/// Most problems that are kept; the others are counted.
+/// Maximum number of problems that are kept; the others are counted.
 const KEPT_PROBLEMS: usize = 10_000;
 
 impl Problems {

@@ -1,4 +1,5 @@
-//! The lines of the bridge: reading them within bounds, what they ask, and errors that their sender can assign.
+//! The lines of the bridge: reads them within limits, interprets them, and creates errors that their sender can
+//! assign to a request.
 
 use std::io;
 
@@ -10,19 +11,19 @@ use crate::domain::lenient_json;
 pub(super) const PARSE_ERROR: i64 = -32700;
 pub(super) const INVALID_REQUEST: i64 = -32600;
 pub(super) const SERVICE_ERROR: i64 = -32000;
-/// An ID that is longer is not echoed.
+/// Maximum length of an ID that is echoed.
 const LONGEST_ID: usize = 1024;
 
 /// A line of the standard input.
 #[derive(Debug, PartialEq)]
 pub(super) enum Line {
-    /// Without its end.
+    /// A line without its line end.
     Bytes(Vec<u8>),
-    /// It is longer than the limit, and was skipped.
+    /// A line that exceeds the limit and was skipped.
     TooLong { id: Value, length: u64 },
 }
 
-/// Reads the next line. No more than `limit` bytes of it are kept in memory.
+/// Reads the next line. Keeps at most `limit` bytes of it in memory.
 pub(super) async fn next_line(
     reader: &mut (impl AsyncBufRead + Unpin),
     limit: usize,
@@ -69,7 +70,7 @@ pub(super) async fn next_line(
 pub(super) struct Message {
     pub(super) text: String,
     pub(super) value: Value,
-    /// Repairs made in the text.
+    /// Repairs of the text.
     pub(super) notes: Vec<String>,
 }
 
@@ -123,7 +124,7 @@ impl Message {
         }
     }
 
-    /// An error as the answer to every request in the message; none to notifications.
+    /// Returns an error as the answer to every request in the message; none for notifications.
     pub(super) fn faults(&self, code: i64, text: &str) -> Vec<String> {
         let answers: Vec<Value> = match &self.value {
             Value::Array(batch) => batch
@@ -144,17 +145,17 @@ impl Message {
         }
     }
 
-    /// Whether the message may be sent again when its first answer was lost: it changes nothing, or the second time
-    /// finds what the first one did.
+    /// Returns whether the message may be sent again if its first answer was lost: it changes nothing, or the second
+    /// execution finds the result of the first.
     pub(super) fn is_repeatable(&self) -> bool {
         match &self.value {
-            // Only for a single purge is the second answer understood.
+            // Only for a single purge can the second answer be interpreted.
             Value::Array(batch) => batch.iter().all(|one| is_repeatable(one) && !is_purge(one)),
             one => is_repeatable(one),
         }
     }
 
-    /// Adjusts the answer to a repeated request to what both attempts did together.
+    /// Converts the answer to a repeated request to the combined result of both attempts.
     pub(super) fn settle_repeated(&self, answer: Value) -> Value {
         if !is_purge(&self.value) || answer["result"]["isError"] != true {
             return answer;
@@ -170,7 +171,7 @@ impl Message {
         let ids = purged_ids(&self.value);
         let all_missing = !ids.is_empty() && ids.iter().all(|id| text.contains(&id.to_lowercase()));
         if !all_missing {
-            // A purge does all or nothing, so the first attempt did nothing either.
+            // A purge is executed completely or not at all, so the first attempt did nothing either.
             return answer;
         }
         let sentence = "The connection was lost during the purge and it was repeated: the first attempt had purged them.";
@@ -186,7 +187,7 @@ impl Message {
         })
     }
 
-    /// Puts remarks on the message into the answer of a tool, and the ID into an error that has none.
+    /// Adds notes on the message to the answer of a tool, and the ID to an error without one.
     pub(super) fn complete(&self, mut answer: Value) -> Value {
         if answer.get("error").is_some()
             && answer["id"].is_null()
@@ -220,7 +221,7 @@ fn is_repeatable(message: &Value) -> bool {
     let arguments = &message["params"]["arguments"];
     match message["params"]["name"].as_str().unwrap_or_default() {
         "recall" | "get" | "explore" | "status" | "forget" | "link" => true,
-        // Equal memories are stored once; a turn without a number could be said twice.
+        // Equal memories are stored once; a turn without a number could be repeated.
         "remember" => {
             arguments["idempotency_key"].is_string() || stores_no_unnumbered_turn(arguments)
         }
@@ -228,8 +229,8 @@ fn is_repeatable(message: &Value) -> bool {
     }
 }
 
-/// Only items in their plain form are looked into: the service also reads other forms, such as a kind in capitals or
-/// beside the items, in which a turn of a dialogue is not recognised here.
+/// Only items in their plain form are inspected. The service also accepts other forms, for example a kind in
+/// capitals or next to the items, in which a turn of a dialogue is not recognized here.
 fn stores_no_unnumbered_turn(arguments: &Value) -> bool {
     let Some(fields) = arguments.as_object() else {
         return false;
@@ -285,14 +286,14 @@ pub(super) fn fault(id: &Value, code: i64, message: &str) -> String {
     error(id, code, message).to_string()
 }
 
-/// The ID of a message that need not be valid JSON; null where none can be read.
+/// Returns the ID of a message that need not be valid JSON; null if it is not readable.
 fn find_id(line: &[u8]) -> Value {
     let mut scanner = IdScanner::default();
     scanner.push_all(line);
     scanner.id()
 }
 
-/// Looks for the member `id` of the outermost object, without the rest being valid.
+/// Finds the member `id` of the outermost object in text that need not be valid.
 #[derive(Debug, Default)]
 struct IdScanner {
     depth: usize,
@@ -300,7 +301,7 @@ struct IdScanner {
     after_backslash: bool,
     /// The string or number that is being read in the outermost object.
     token: Vec<u8>,
-    /// Whether the value that follows belongs to the member `id`.
+    /// Whether the following value belongs to the member `id`.
     is_id: bool,
     found: Option<Value>,
 }
@@ -514,7 +515,7 @@ mod tests {
             )
             .is_repeatable()
         );
-        // The service reads these forms as dialogue, too.
+        // The service accepts these forms as dialogue, too.
         for arguments in [
             json!({ "items": [{ "content": "x", "kind": "Dialogue" }] }),
             json!({ "items": [{ "content": "x", "type": "dialogue" }] }),
@@ -550,7 +551,7 @@ mod tests {
             (&json!(3), &json!(false))
         );
         assert_eq!(done["result"]["structuredContent"]["changed"], 2);
-        // One of them still exists: the first attempt was refused as well.
+        // One of them still exists, so the first attempt was refused, too.
         let partly = forget("purge", &["a1", "b2"]).settle_repeated(refusal("not found: b2"));
         assert_eq!(partly["result"]["isError"], true);
         let deleted = forget("delete", &["a1"]).settle_repeated(refusal("not found: a1"));

@@ -1,8 +1,8 @@
-//! Columns of text on a terminal: how wide it is, and where its lines end.
+//! Columns of text on a terminal: its width, and its line breaks.
 
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Columns that a grapheme takes: two for the wide ones of East Asia and for pictures.
+/// Returns the columns of a grapheme: two for wide East Asian characters and for pictures.
 fn columns(grapheme: &str) -> usize {
     let Some(first) = grapheme.chars().next() else {
         return 0;
@@ -13,12 +13,12 @@ fn columns(grapheme: &str) -> usize {
     if wide { 2 } else { 1 }
 }
 
-/// Columns of a text.
+/// Returns the columns of a text.
 pub(super) fn width(text: &str) -> usize {
     text.graphemes(true).map(columns).sum()
 }
 
-/// As much as fits into `room` columns, with dots where something is missing.
+/// Shortens a text to `room` columns, with dots in place of missing text.
 pub(super) fn fit(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();
@@ -35,7 +35,7 @@ pub(super) fn fit(text: &str, room: usize) -> String {
     out.trim_end().to_owned() + "…"
 }
 
-/// Lines of at most `room` columns, broken between words where that is possible.
+/// Splits a line into lines of at most `room` columns, between words if possible.
 pub(super) fn wrap(line: &str, room: usize) -> Vec<String> {
     let (mut lines, mut current, mut used) = (Vec::new(), String::new(), 0);
     for word in unbroken_parts(line) {
@@ -60,7 +60,7 @@ pub(super) fn wrap(line: &str, room: usize) -> Vec<String> {
     lines
 }
 
-/// The parts of a line that stay together: addresses, paths and words with their punctuation.
+/// Returns the parts of a line that stay together: addresses, paths and words with their punctuation.
 fn unbroken_parts(line: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for word in line.split_word_bounds() {
@@ -72,7 +72,8 @@ fn unbroken_parts(line: &str) -> Vec<String> {
     parts
 }
 
-/// Lines end at white space. Scripts without spaces also break between signs, but not before closing punctuation.
+/// Returns whether a line may end here: at white space and, in scripts without spaces, between characters, but
+/// not before closing punctuation.
 fn may_break_between(before: &str, after: &str) -> bool {
     const CLOSING: [char; 14] = [
         '。', '、', '，', '．', '：', '；', '！', '？', '」', '』', '）', '】', '》', '〉',

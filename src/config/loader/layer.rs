@@ -152,7 +152,7 @@ impl Loader<'_> {
         Err(())
     }
 
-    /// Reads the value from a file. The variable `name` in `named_in` led to it.
+    /// Reads the value from a file, which the variable `name` in `named_in` specifies.
     fn take_file(
         &mut self,
         setting: &'static SettingInfo,
@@ -209,7 +209,7 @@ impl Layer {
     }
 }
 
-/// Within one layer, an empty text gives way to the other one.
+/// Selects between a value and a file of the same layer: an empty text yields to the other one.
 fn prefer_filled(value: Option<Layer>, file: Option<Layer>) -> Option<Layer> {
     match (value, file) {
         (Some(value), Some(file)) if value.is_empty() && !file.is_empty() => Some(file),

@@ -1,4 +1,4 @@
-//! Where files are looked for, and whose files are trusted.
+//! The search paths of files, and the users whose files are trusted.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ fn languages(site: &Site) -> String {
 
 #[test]
 fn the_first_configuration_directory_that_applies_is_the_only_one() {
-    // Built from the lowest to the highest; each new one must win.
+    // Built from the lowest to the highest layer; each new one must win.
     let line = |language: &str| format!("MEMORY_LANGUAGE={language}\n");
     let mut site = Site::unnamed().file(".env.development", line("tamil"));
     assert_eq!(
@@ -195,7 +195,7 @@ fn set_mode(site: &Site, name: &str, mode: u32) {
     fs::set_permissions(site.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// The service refuses, a command works without the file and says so.
+/// Checks that the service refuses to start, and that a command works without the file and reports it.
 #[track_caller]
 fn assert_distrusted(site: &Site, words: &str) {
     let error = site.error().to_string();
@@ -271,7 +271,7 @@ fn files_of_other_users_are_not_read() {
         std::os::unix::fs::symlink("../file", site.path().join("etc/.env.development")).unwrap();
         chown("etc/.env.development", 4711);
         assert_distrusted(&site, "is a symbolic link, and it is owned by user 4711");
-        // Everybody trusts files of root.
+        // Files of root are always trusted.
         chown("etc/.env.development", 0);
         site.sources.user = User {
             uid: 4711,
@@ -309,7 +309,7 @@ fn lines_of_other_programs_do_not_stop_anything() {
             .len(),
         2
     );
-    // A line of ours is never lost.
+    // A line of ours is never ignored.
     for text in [
         "MEMORY_LANGUAGE=two words",
         "VITE_TITLE=\"My app\nMEMORY_LANGUAGE=german\n",

@@ -10,13 +10,13 @@ use tokio::io::AsyncWriteExt;
 
 use super::{Expected, Meter, part_of};
 
-/// Longest wait for a connection.
+/// Maximum wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Longest wait for the next bytes.
+/// Maximum wait for the next bytes.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Redirects per request, because hubs store large files on other hosts.
+/// Maximum number of redirects per request, because hubs store large files on other hosts.
 const MAX_REDIRECTS: usize = 5;
-/// Attempts per file.
+/// Maximum number of attempts per file.
 const ATTEMPTS: u32 = 4;
 
 /// Downloads the `wanted` files of a repository.
@@ -57,9 +57,9 @@ pub(super) async fn download_model(
 }
 
 enum Trouble {
-    /// Another attempt may help.
+    /// A retry may succeed.
     Passing(String),
-    /// Another attempt cannot help.
+    /// A retry cannot succeed.
     Final(String),
 }
 
@@ -105,7 +105,7 @@ fn classify_status(status: StatusCode, file: &Expected) -> Trouble {
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             Trouble::Passing(format!("the hub answered {status}"))
         }
-        // Hubs also answer so for names that do not exist.
+        // Hubs return the same status for names that do not exist.
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Trouble::Final(format!(
             "the hub answered {status}: there is no such model, or only some accounts may read it; fetch it by other \
              means and name its folder in MEMORY_MODEL_SOURCE"
@@ -174,7 +174,7 @@ async fn write_body(
 async fn place_file(folder: &Path, file: &Expected, part: &Path) -> Result<(), Trouble> {
     let (file, folder, part) = (file.clone(), folder.to_owned(), part.to_owned());
     let lost = |error: tokio::task::JoinError| Trouble::Final(error.to_string());
-    // `accept` removes a wrong file, so that the next attempt starts again.
+    // `accept_file` removes a wrong file, so that the next attempt starts again.
     tokio::task::spawn_blocking(move || file.accept_file(&part, &folder))
         .await
         .map_err(lost)?

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Shares of a file after which a line is logged.
+/// Number of log lines per file.
 const STEPS: u64 = 5;
 
 /// Shows progress.

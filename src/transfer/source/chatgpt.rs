@@ -1,6 +1,6 @@
 //! The export of ChatGPT: `conversations.json`, or `conversations-000.json` and its siblings. A conversation is a tree
-//! of messages, since answers can be regenerated and questions edited. The branch that was last in use becomes the
-//! turns of a dialogue; messages on other branches are kept without a turn number and marked.
+//! of messages, because answers can be regenerated and questions edited. The branch that was used last becomes the
+//! turns of a dialogue; messages on other branches are stored without a turn number and marked.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -22,8 +22,7 @@ pub const SOURCE: FileSource = FileSource {
 
 /// Reads the file, all parts of an unpacked export, or the zip archive.
 ///
-/// # Errors
-/// When there is no such file or the sink cannot be written.
+/// # Errors Fails if there is no such file or the sink cannot be written.
 fn read_files(
     path: &Path,
     sink: &mut Sink<'_>,
@@ -113,7 +112,7 @@ fn read_conversation(item: Item, sink: &mut Sink<'_>) -> Result<(), TransferErro
     Ok(())
 }
 
-/// The nodes from the root to the one that was last in use.
+/// Returns the nodes from the root to the one that was used last.
 fn current_branch<'a>(nodes: &'a Map<String, Value>, current: Option<&'a str>) -> Vec<&'a str> {
     let parent_of = |id: &str| {
         nodes[id]["parent"]
@@ -152,7 +151,7 @@ fn current_branch<'a>(nodes: &'a Map<String, Value>, current: Option<&'a str>) -
     path
 }
 
-/// Whether there was something to keep.
+/// Adds a message. Returns whether it had content.
 fn add_message(
     conversation: &Conversation<'_>,
     id: &str,
@@ -213,7 +212,7 @@ fn add_message(
     Ok(sink.add_memory(&place, foreign)?.is_some())
 }
 
-/// The written parts of a message; pictures and the like have no text.
+/// Returns the written parts of a message; pictures and other parts have no text.
 fn message_text(content: &Value) -> String {
     if let Value::String(text) = content {
         return text.clone();
@@ -229,7 +228,7 @@ fn message_text(content: &Value) -> String {
     };
     match content["content_type"].as_str() {
         Some("text" | "multimodal_text") | None => parts.join("\n\n"),
-        // Thoughts, code for tools, pages that were read.
+        // Thoughts, code for tools, and pages that were read.
         _ => String::new(),
     }
 }

@@ -21,8 +21,7 @@ pub const SOURCE: FileSource = FileSource {
 
 /// Reads the file, all parts of an unpacked export, or the zip archive.
 ///
-/// # Errors
-/// When there is no such file or the sink cannot be written.
+/// # Errors Fails if there is no such file or the sink cannot be written.
 fn read_files(
     path: &Path,
     sink: &mut Sink<'_>,
@@ -40,7 +39,7 @@ fn read_files(
 
 /// Data that the messages of a conversation share.
 struct Conversation {
-    /// Identifies it in the keys of messages without one.
+    /// Identifies the conversation in the keys of messages without one.
     key: String,
     session: Option<String>,
     title: Option<String>,
@@ -116,7 +115,7 @@ fn read_conversation(item: Item, sink: &mut Sink<'_>) -> Result<(), TransferErro
     Ok(())
 }
 
-/// Whether there was something to keep.
+/// Adds a message. Returns whether it had content.
 fn add_message(
     conversation: &Conversation,
     (index, message): (usize, &Value),
@@ -173,7 +172,7 @@ fn add_message(
     Ok(sink.add_memory(place, foreign)?.is_some())
 }
 
-/// The written parts; tool calls and thoughts are left out. Older exports have `text` only.
+/// Returns the written parts; tool calls and thoughts are left out. Older exports have only `text`.
 fn message_text(message: &Value) -> String {
     let parts: Vec<&str> = match &message["content"] {
         Value::String(text) => vec![text],

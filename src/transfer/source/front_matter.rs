@@ -5,26 +5,26 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::{Map, Value};
 
-/// Deeper nesting is refused.
+/// Maximum nesting depth.
 const MAX_DEPTH: usize = 32;
-/// More values are refused; aliases count as often as they are used.
+/// Maximum number of values; an alias counts each time it is used.
 const MAX_VALUES: usize = 10_000;
 
-/// More bytes of text by aliases are refused.
+/// Maximum bytes of text from aliases.
 const MAX_ALIAS_BYTES: usize = 1024 * 1024;
 
 /// A Markdown file in its two parts.
 #[derive(Debug, PartialEq)]
 pub(super) struct Document<'a> {
-    /// The fields of the front matter. Every scalar is a string, as it is written, except for null.
+    /// The fields of the front matter. Every scalar except null is a string, as written.
     pub fields: Map<String, Value>,
     /// The text after it; the whole file if the front matter cannot be parsed.
     pub body: &'a str,
-    /// A warning if the front matter was read as text, or is odd.
+    /// A warning if the front matter was read as text or has problems.
     pub warning: Option<String>,
 }
 
-/// Takes a Markdown file apart.
+/// Splits a Markdown file into its parts.
 pub(super) fn split(text: &str) -> Document<'_> {
     let whole = Document {
         fields: Map::new(),
@@ -49,7 +49,8 @@ pub(super) fn split(text: &str) -> Document<'_> {
     }
 }
 
-/// The lines between the first line, which is `---`, and the next one that is `---` or `...`.
+/// Returns the lines between the first line, which is `---`, and the next one that is `---` or
+/// `...`.
 fn between_marks(text: &str) -> Option<(&str, &str)> {
     let first_end = text.find('\n')?;
     if text[..first_end].trim_end() != "---" {
@@ -66,7 +67,7 @@ fn between_marks(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-/// A list or object that is not complete yet.
+/// An incomplete list or object.
 enum Open {
     List(Vec<Value>),
     Object {
@@ -204,7 +205,7 @@ fn into_list(value: Value) -> Vec<Value> {
     }
 }
 
-/// How many values there are in a value, and how many bytes of text.
+/// Counts the values in a value, and the bytes of their text.
 fn measure(value: &Value) -> (usize, usize) {
     let add = |(values, bytes): (usize, usize), (more, more_bytes): (usize, usize)| {
         (values + more, bytes + more_bytes)

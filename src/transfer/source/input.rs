@@ -1,7 +1,7 @@
 //! The files that an importer reads: one file, the matching files of a folder, or those of a zip archive.
 //!
-//! Nothing outside of what the caller named is read: symbolic links are not followed, and pipes, devices and sockets
-//! are not opened. Skipped files are reported. The bytes that an archive expands to are bounded.
+//! Only files in the path of the caller are read: symbolic links are not followed, and pipes, devices and sockets
+//! are not opened. Skipped files are reported. The expanded size of an archive is limited.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read};
@@ -13,24 +13,24 @@ use zip::ZipArchive;
 use super::text::TextReader;
 use crate::transfer::{Problems, TransferError};
 
-/// Folders inside of folders that are searched.
+/// Maximum depth of nested folders.
 const DEEPEST_FOLDER: usize = 64;
-/// Files of a folder or archive that are looked at.
+/// Maximum number of files of a folder or archive.
 const MOST_FILES: usize = 1_000_000;
-/// An archive may expand to this much in any case,
+/// An archive may always expand to this size,
 const LEAST_EXPANSION: u64 = 64 * 1024 * 1024;
-/// and beyond it to this multiple of its size. Text rarely shrinks to a twentieth.
+/// and beyond it to this multiple of its own size. Text rarely compresses to less than a twentieth.
 const MOST_EXPANSION_RATIO: u64 = 200;
 const BUFFER_BYTES: usize = 64 * 1024;
-/// Names that an error message suggests.
+/// Maximum number of names that an error message suggests.
 const SUGGESTED_NAMES: usize = 8;
 
-/// Which files an importer reads.
+/// The files that an importer reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
     /// Name of the data for messages.
     pub description: &'static str,
-    /// Whether a file of this name, in lower case, is part of it.
+    /// Returns whether the data includes a file of this name, in lower case.
     pub accepts: fn(&str) -> bool,
 }
 
@@ -40,12 +40,12 @@ enum Place {
     Archived(usize),
 }
 
-/// A file that will be read.
+/// A file to read.
 #[derive(Debug)]
 pub struct Input {
-    /// Its path below what the caller named.
+    /// Path relative to that of the caller.
     pub name: String,
-    /// When it was last changed, if that is known.
+    /// When it was last changed, if known.
     pub modified: Option<DateTime<Utc>>,
     place: Place,
 }
@@ -54,7 +54,7 @@ pub struct Input {
 pub struct Inputs {
     root: PathBuf,
     archive: Option<ZipArchive<BufReader<File>>>,
-    /// Bytes that the archive may still expand to in this pass.
+    /// Bytes to which the archive may still expand in this pass.
     budget: u64,
     /// The files.
     pub files: Vec<Input>,
@@ -75,10 +75,10 @@ impl std::fmt::Debug for Inputs {
 pub type InputReader<'a> = TextReader<Box<dyn Read + 'a>>;
 
 impl Inputs {
-    /// Finds the files below a path that the caller named.
+    /// Finds the files below a path.
     ///
-    /// # Errors
-    /// When there is nothing at the path, or nothing that is wanted. The message names what looks like it.
+    /// # Errors Fails if nothing exists at the path, or no wanted file. The message names files that look like
+    /// wanted ones.
     pub fn find_files(path: &Path, wanted: Wanted) -> Result<Self, TransferError> {
         let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, wanted, &error))?;
         let mut inputs = Self {
@@ -166,7 +166,7 @@ impl Inputs {
         }
     }
 
-    /// How many bytes the files have, about.
+    /// Returns the approximate total size of the files.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.files
@@ -231,7 +231,7 @@ impl Inputs {
         Ok(())
     }
 
-    /// Takes an entry of a folder if it is wanted; returns it if it is a folder.
+    /// Adds an entry of a folder if it is wanted; returns it if it is a folder.
     fn visit_entry(&mut self, path: &Path, wanted: Wanted) -> Option<PathBuf> {
         let file_name = path
             .file_name()
@@ -352,11 +352,11 @@ impl Inputs {
     }
 }
 
-/// Opens a file that is certain to be one: opening a pipe would wait for its other end.
+/// Opens a file after checking that it is a regular one: opening a pipe would wait for its other end.
 fn open_regular(path: &Path) -> io::Result<File> {
     let metadata = std::fs::symlink_metadata(path)?;
     if metadata.is_symlink() {
-        // The file that the caller named may be a link.
+        // The file of the caller may be a link.
         let metadata = std::fs::metadata(path)?;
         if !metadata.is_file() {
             return Err(io::Error::other(format!(
@@ -373,10 +373,9 @@ fn open_regular(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Whether a file is a zip archive, by its first bytes.
+/// Returns whether a file is a zip archive, by its first bytes.
 ///
-/// # Errors
-/// When it cannot be read.
+/// # Errors Fails if it is not readable.
 pub fn is_zip(path: &Path) -> io::Result<bool> {
     let mut begin = Vec::new();
     open_regular(path)?.take(4).read_to_end(&mut begin)?;
@@ -419,7 +418,7 @@ fn describe_kind(metadata: &Metadata) -> &'static str {
     }
 }
 
-/// Why a path cannot be read, and what else is there.
+/// Explains why a path is not readable, and suggests other files.
 pub(super) fn unreadable(path: &Path, wanted: Wanted, error: &io::Error) -> TransferError {
     let mut reason = error.to_string();
     if error.kind() == io::ErrorKind::NotFound {
@@ -448,7 +447,7 @@ pub(super) fn unreadable(path: &Path, wanted: Wanted, error: &io::Error) -> Tran
     }
 }
 
-/// Names of files in a folder that look like exports.
+/// Returns names of files in a folder that look like exports.
 fn similar_files(folder: &Path, wanted: Wanted) -> Option<String> {
     let usual = ["json", "jsonl", "zip", "db", "sqlite"];
     let mut names: Vec<(bool, String)> = std::fs::read_dir(folder)
@@ -505,10 +504,10 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// Copies the one wanted file of an archive to `out`.
+/// Copies the single wanted file of an archive to `out`.
 ///
-/// # Errors
-/// When the archive has none or several of them, or cannot be read or the copy written.
+/// # Errors Fails if the archive has none or several of them, if it is not readable, or if the copy cannot be
+/// written.
 pub fn extract_single(
     path: &Path,
     wanted: Wanted,

@@ -1,5 +1,5 @@
-//! The elements of a large JSON array, one after the other. A mistake in one element costs only that element: the
-//! array is cut at its commas before anything is parsed, and only one element is in memory at a time.
+//! Reads the elements of a large JSON array one after the other. A mistake affects only its element: the array is cut
+//! at its commas before anything is parsed, and only one element is in memory at a time.
 
 use std::io::{self, BufRead};
 
@@ -13,11 +13,11 @@ pub(super) const LARGEST_ELEMENT: usize = 64 * 1024 * 1024;
 /// An element of the array.
 #[derive(Debug)]
 pub(super) struct Element {
-    /// Which of the wanted members of the outermost object it belongs to; 0 in an outermost array.
+    /// Index of the wanted member of the outermost object to which it belongs; 0 in an outermost array.
     pub member: usize,
-    /// Counted from 1.
+    /// Number of the element, from 1.
     pub number: usize,
-    /// Start of the element in the decoded text, such as `line 3, byte 120`.
+    /// Start of the element in the decoded text, for example `line 3, byte 120`.
     pub location: String,
     /// Its value, or the reason why it cannot be parsed.
     pub value: Result<Value, String>,
@@ -28,15 +28,15 @@ pub(super) struct Element {
 /// A flaw of the document around the elements.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// It is no array, and no object with one of the wanted members.
+    /// It is neither an array nor an object with one of the wanted members.
     Unexpected(&'static str),
-    /// It ends too early: where.
+    /// It ends too early, at this location.
     Truncated(String),
-    /// Something follows its end: where.
+    /// Text follows its end, at this location.
     TrailingText(String),
 }
 
-/// Where the scanner is.
+/// The position of the scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scope {
     /// Before the first character.
@@ -45,7 +45,7 @@ enum Scope {
     Object,
     /// In an array whose elements are wanted.
     Elements(usize),
-    /// Behind the outermost value.
+    /// After the outermost value.
     End,
 }
 
@@ -53,7 +53,7 @@ struct Scanner<'a> {
     members: &'a [&'a str],
     mender: Mender,
     scope: Scope,
-    /// Open brackets.
+    /// Number of open brackets.
     depth: usize,
     /// Depth of the elements' own brackets.
     base: usize,
@@ -64,15 +64,15 @@ struct Scanner<'a> {
     /// Line and offset of the current element.
     begin: Option<(u64, u64)>,
     oversized: bool,
-    /// Whether there was a wanted array.
+    /// Whether a wanted array was found.
     entered: bool,
     trailing: Option<String>,
 }
 
-/// Gives the elements of the outermost array, or of the arrays that are `members` of the outermost object, to `each`.
+/// Passes the elements of the outermost array, or of the arrays that are `members` of the outermost object, to
+/// `each`.
 ///
-/// # Errors
-/// Returns the error of the reader or of `each`.
+/// # Errors Returns the error of the reader or of `each`.
 pub(super) fn read_elements<E: From<io::Error>>(
     reader: &mut impl BufRead,
     members: &[&str],
@@ -235,7 +235,7 @@ impl<'a> Scanner<'a> {
                 return element;
             }
             Some(b']' | b'}') if at_base => {
-                // An empty array has no element, and no element follows a comma at the end.
+                // An empty array has no element, and neither is there one after a trailing comma.
                 let element = if self.begin.is_some() {
                     self.end_element(member)
                 } else {
@@ -270,7 +270,7 @@ impl<'a> Scanner<'a> {
         };
     }
 
-    /// The element before the comma or bracket that was just read.
+    /// Returns the element before the comma or bracket that was just read.
     fn end_element(&mut self, member: usize) -> Option<Element> {
         let (line, offset) = self.begin.unwrap_or((self.line, self.offset));
         self.number += 1;
@@ -319,7 +319,7 @@ fn format_location(line: u64, offset: u64) -> String {
     format!("line {line}, byte {offset}")
 }
 
-/// The parser's words, with its place in the file instead of in the element.
+/// Formats the parser's error with its position in the file instead of in the element.
 fn describe_error(error: &serde_json::Error, line: u64, offset: u64) -> String {
     let text = error.to_string();
     let reason = text.split(" at line ").next().unwrap_or(&text);

@@ -22,10 +22,10 @@ pub const SOURCE: FileSource = FileSource {
     data: "memory.jsonl of @modelcontextprotocol/server-memory",
     read: read_files,
 };
-/// A longer line is skipped and reported.
+/// Maximum length of a line; longer ones are skipped and reported.
 const LONGEST_LINE: usize = super::json::LARGEST_ELEMENT;
 
-/// A longer name is cut before it heads the text of each observation.
+/// Maximum length of a name at the beginning of each observation's text; longer ones are cut.
 const LONGEST_HEADING: usize = 4096;
 
 const WANTED: Wanted = Wanted {
@@ -33,7 +33,8 @@ const WANTED: Wanted = Wanted {
     accepts: |name| name.ends_with(".jsonl") || name == "memory.json",
 };
 
-/// Waits until all entities are known, since an entity may follow the relations that name it.
+/// A relation. It waits until all entities are known, because an entity may follow the relations that name
+/// it.
 struct Relation {
     place: String,
     source: String,
@@ -43,8 +44,7 @@ struct Relation {
 
 /// Reads the file, the folder or the zip archive with it.
 ///
-/// # Errors
-/// When there is no such file or the sink cannot be written.
+/// # Errors Fails if there is no such file or the sink cannot be written.
 fn read_files(
     path: &Path,
     sink: &mut Sink<'_>,
@@ -69,7 +69,8 @@ fn read_files(
     Ok(())
 }
 
-/// Whether the file is not one of lines, but what the tool `read_graph` answers, or an array.
+/// Returns whether the file is an answer of the tool `read_graph` or an array, rather than one object per
+/// line.
 fn is_one_document(inputs: &mut Inputs) -> Result<bool, TransferError> {
     let begin = inputs.read(0, &|_| {}, |reader| {
         Ok(reader.fill_buf().map(<[u8]>::to_vec).unwrap_or_default())
@@ -115,12 +116,13 @@ fn read_lines(
         if line.trim_start_matches('\u{feff}').trim().is_empty() {
             continue;
         }
-        // Files that were joined have a byte order mark in the middle.
+        // Concatenated files have a byte order mark in the middle.
         let (text, repairs) = lenient_json::mend(line.trim_start_matches('\u{feff}'));
         for repair in repairs {
             sink.warnings.add(&place, repair.to_string());
         }
-        // Two processes of that server may have written at once, without a line end between their records.
+        // Two processes of that server may have written concurrently, without a line end between their
+        // records.
         let records = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
         let mut count = 0;
         for value in records {
@@ -263,7 +265,7 @@ fn store_entity(place: &str, value: &Value, sink: &mut Sink<'_>) -> Result<(), T
             &single
         }
     };
-    // A name may be as long as the file: it is copied into each observation.
+    // A name may be as long as the file, and it is copied to each observation.
     let (short_name, shown_name) = (
         short_key(&name),
         if name.len() > LONGEST_HEADING {

@@ -1,5 +1,5 @@
 //! mcp-memory-service: its JSON export, or the table `memories` of its SQLite file. Its types of memories become tags,
-//! except for the insights that this program has itself.
+//! except for insights, which this program also has.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub const NAME: &str = "mcp-memory-service";
 /// The table of its SQLite file.
 pub const TABLE: &str = "memories";
 
-/// Its exports have names of the user's choice.
+/// The user chooses the names of exports.
 pub const WANTED: Wanted = Wanted {
     description: "JSON export of mcp-memory-service",
     accepts: |name| name.ends_with(".json"),
@@ -24,8 +24,7 @@ pub const WANTED: Wanted = Wanted {
 
 /// Reads a JSON export, a folder or a zip archive with such files.
 ///
-/// # Errors
-/// When there is no such file or the sink cannot be written.
+/// # Errors Fails if there is no such file or the sink cannot be written.
 pub fn read_export(
     path: &Path,
     sink: &mut Sink<'_>,
@@ -50,10 +49,9 @@ pub fn read_export(
     )
 }
 
-/// Takes one memory of the export, or one row of the table.
+/// Adds one memory of the export, or one row of the table.
 ///
-/// # Errors
-/// When the sink cannot be written.
+/// # Errors Fails if the sink cannot be written.
 pub fn add_row(
     place: &str,
     row: &Map<String, Value>,

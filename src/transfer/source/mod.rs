@@ -28,15 +28,15 @@ use input::{InputReader, Inputs, Wanted};
 /// Reports how many more bytes were read.
 pub type Progress<'a> = &'a dyn Fn(u64);
 
-/// The data of another program, as the caller named it.
+/// The data of another program, as specified by the caller.
 pub struct ImportInput<'a> {
     /// File, folder or archive.
     pub path: &'a Path,
-    /// URL of a database, in place of a path.
+    /// URL of a database, instead of a path.
     pub url: &'a str,
     /// Tables of a database; empty for all.
     pub tables: &'a [String],
-    /// Columns of a database that have no usual name.
+    /// Columns of a database without a usual name, by field.
     pub columns: &'a table::Columns,
     /// Called for each part that was read.
     pub progress: Progress<'a>,
@@ -59,7 +59,7 @@ pub trait ImportSource: Send + Sync {
     /// Describes its data for the help.
     fn data(&self) -> &'static str;
 
-    /// Whether the data is in a database, which has a URL instead of a path.
+    /// Returns whether the data is in a database, which has a URL instead of a path.
     fn is_database(&self) -> bool {
         false
     }
@@ -96,7 +96,7 @@ impl ImportSource for FileSource {
     }
 }
 
-/// Conversations as the exports of chat programs name their files: in one part or in several.
+/// File names of the exports of chat programs: in one part or in several.
 pub const CONVERSATIONS: Wanted = Wanted {
     description: "conversations.json or conversations-000.json",
     accepts: is_conversations,
@@ -115,15 +115,15 @@ fn is_conversations(name: &str) -> bool {
 
 /// An element of a JSON array in one of the files.
 struct Item {
-    /// Which of the wanted members it belongs to.
+    /// Index of the wanted member to which it belongs.
     member: usize,
-    /// Where it is, for messages.
+    /// Location for messages.
     place: String,
     value: Value,
 }
 
-/// Gives the elements of the arrays in all files to `each`. Elements that cannot be parsed are reported; so is
-/// everything else that is wrong with a file.
+/// Passes the elements of the arrays in all files to `each`. Reports elements that cannot be parsed, and all
+/// other problems of a file.
 fn each_item(
     inputs: &mut Inputs,
     (members, noun): (&[&str], &str),
@@ -190,7 +190,7 @@ fn each_item(
     })
 }
 
-/// Why a file was not read to its end.
+/// The reason why a file was not read to its end.
 enum Stopped {
     ByReader(std::io::Error),
     ByCaller(TransferError),
@@ -257,14 +257,15 @@ fn input_problem(path: &std::path::Path, text: impl std::fmt::Display) -> Transf
     })
 }
 
-/// A time as programs write it: RFC 3339, without a zone, or seconds, milliseconds or microseconds since 1970.
+/// Parses a time in the formats of other programs: RFC 3339, without a zone, or seconds, milliseconds or
+/// microseconds since 1970.
 pub(super) fn parse_time(value: &Value) -> Option<DateTime<Utc>> {
     match value {
         Value::Number(number) => since_1970(number.as_f64()?),
         Value::String(text) => {
             let text = text.trim();
             if let Ok(number) = text.parse::<f64>() {
-                // A number below that is a year.
+                // A smaller number is a year.
                 return since_1970(number).filter(|_| number > 1e6);
             }
             DateTime::parse_from_rfc3339(text)
@@ -300,7 +301,7 @@ pub(super) fn parse_time(value: &Value) -> Option<DateTime<Utc>> {
     }
 }
 
-/// The unit shows in the size: in seconds, all numbers up to the year 5138 have fewer digits.
+/// The size determines the unit: in seconds, all numbers up to the year 5138 have fewer digits.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a number that does not fit is no time, and chrono refuses it"
@@ -314,7 +315,7 @@ fn since_1970(number: f64) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(micros.round() as i64)
 }
 
-/// Labels, as a list or in a text with commas, or as JSON in a text.
+/// Parses labels from a list, from a text with commas, or from JSON in a text.
 fn parse_labels(value: &Value) -> Vec<String> {
     match value {
         Value::Array(list) => list.iter().filter_map(scalar_text).collect(),
@@ -332,7 +333,7 @@ fn parse_labels(value: &Value) -> Vec<String> {
     }
 }
 
-/// An object, or one as JSON in a text. Anything else is kept under the name `metadata`.
+/// Parses an object, or one as JSON in a text. Any other value is kept under the name `metadata`.
 fn parse_object(value: &Value) -> Map<String, Value> {
     let other = |value: Value| Map::from_iter([("metadata".to_owned(), value)]);
     match value {
@@ -349,7 +350,7 @@ fn parse_object(value: &Value) -> Map<String, Value> {
     }
 }
 
-/// A string, number or truth value as text.
+/// Formats a string, number or boolean as text.
 fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -371,7 +372,7 @@ fn describe_kind(value: &Value) -> &'static str {
     }
 }
 
-/// A text that identifies many records, in a form that is short enough to be copied into each of their keys.
+/// Shortens a text that identifies many records, because it is copied to each of their keys.
 fn short_key(text: &str) -> String {
     const LONGEST: usize = 4096;
     match text.len() > LONGEST {
@@ -383,7 +384,7 @@ fn short_key(text: &str) -> String {
     }
 }
 
-/// An identifier as text.
+/// Formats an identifier as text.
 fn parse_key(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text.clone()),

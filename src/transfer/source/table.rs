@@ -1,5 +1,5 @@
-//! Tables that are recognised by the names of their columns: those of the Python server that this program replaces, and
-//! of others that keep memories in a PostgreSQL database. Every column that is not understood is kept as metadata.
+//! Tables that are recognized by the names of their columns: those of the Python server that this program replaces, and
+//! of others that store memories in a PostgreSQL database. Columns with another meaning are kept as metadata.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use crate::transfer::convert::{ForeignMemory, Sink};
 /// The name of the program.
 pub const NAME: &str = "cognitive-memory-python";
 
-/// Fields, and the names of columns that hold them, the likeliest first.
+/// Fields, and the names of their columns, likeliest first.
 const FIELDS: &[(&str, &[&str])] = &[
     ("id", &["id", "uuid", "memory_id", "key"]),
     (
@@ -93,7 +93,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ),
     ("weight", &["weight", "strength"]),
 ];
-/// Columns without meaning outside of the database they are in.
+/// Columns that have no meaning outside of their database.
 const IGNORED: &[&str] = &[
     "embedding",
     "embeddings",
@@ -103,10 +103,10 @@ const IGNORED: &[&str] = &[
     "content_tsv",
 ];
 
-/// Columns of fields that have no usual name.
+/// Columns of fields without a usual name.
 pub type Columns = BTreeMap<String, String>;
 
-/// The content of the rows of a table.
+/// The content of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sort {
     /// Nodes of a graph; read first.
@@ -117,7 +117,7 @@ pub enum Sort {
     Memories(Kind),
 }
 
-/// Names of the fields that can be mapped.
+/// Returns the names of the fields that can be mapped.
 pub fn field_names() -> impl Iterator<Item = &'static str> {
     FIELDS.iter().map(|(field, _)| *field)
 }
@@ -139,7 +139,7 @@ fn find_column<'a>(field: &str, columns: &'a [String], mapping: &'a Columns) -> 
         .map(String::as_str)
 }
 
-/// Classifies a table by its name and columns; none if its content is not clear.
+/// Classifies a table by its name and columns; `None` if its content is unclear.
 #[must_use]
 pub fn classify_table(table: &str, columns: &[String], mapping: &Columns) -> Option<Sort> {
     let has = |field: &str| find_column(field, columns, mapping).is_some();
@@ -167,7 +167,7 @@ pub fn classify_table(table: &str, columns: &[String], mapping: &Columns) -> Opt
     }))
 }
 
-/// Rows of tables on their way into a sink: entities first, since relations name them by id.
+/// Passes the rows of tables to a sink: entities first, because relations name them by ID.
 #[derive(Debug, Default)]
 pub struct Rows {
     mapping: Columns,
@@ -177,7 +177,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// With a mapping of the caller's.
+    /// Creates the conversion with a mapping of the caller.
     #[must_use]
     pub fn new(mapping: Columns) -> Self {
         Self {
@@ -186,10 +186,9 @@ impl Rows {
         }
     }
 
-    /// Takes a row.
+    /// Adds a row.
     ///
-    /// # Errors
-    /// When the sink cannot be written.
+    /// # Errors Fails if the sink cannot be written.
     pub fn add_row(
         &mut self,
         table: &str,

@@ -1,10 +1,10 @@
-//! Text files of other programs as UTF-8, whatever their encoding: with or without a byte order mark, UTF-16, and with
-//! bytes that are no text at all. Bytes that cannot be decoded become U+FFFD, and their places are remembered.
+//! Decodes text files of other programs to UTF-8: with or without a byte order mark, UTF-16, and with invalid bytes.
+//! Bytes that cannot be decoded become U+FFFD, and their positions are recorded.
 
 use std::io::{self, BufRead, Read};
 
 const CHUNK_BYTES: usize = 64 * 1024;
-/// Places of undecodable bytes that are listed.
+/// Maximum number of listed positions of invalid bytes.
 const LISTED_PLACES: usize = 10;
 const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
@@ -54,7 +54,7 @@ impl<R: Read> TextReader<R> {
         }
     }
 
-    /// A sentence about the bytes so far that could not be decoded.
+    /// Describes the bytes so far that could not be decoded.
     #[must_use]
     pub fn undecodable(&self) -> Option<String> {
         let first = self.first_undecodable.first()?;
@@ -87,7 +87,7 @@ impl<R: Read> TextReader<R> {
         self.output.clear();
         self.position = 0;
         self.read_chunk()?;
-        // The encoding shows in the first four bytes.
+        // The first four bytes determine the encoding.
         while self.encoding.is_none() && self.input.len() < 4 && !self.ended {
             self.read_chunk()?;
         }
@@ -123,7 +123,7 @@ impl<R: Read> TextReader<R> {
             [0xef, 0xbb, 0xbf, ..] => (Encoding::Utf8, 3),
             [0xff, 0xfe, ..] => (Encoding::Utf16 { big_endian: false }, 2),
             [0xfe, 0xff, ..] => (Encoding::Utf16 { big_endian: true }, 2),
-            // ASCII characters, of which JSON and Markdown have one at the beginning.
+            // ASCII characters, with one of which JSON and Markdown begin.
             [1..=0x7f, 0, 1..=0x7f, 0, ..] => (Encoding::Utf16 { big_endian: false }, 0),
             [0, 1..=0x7f, 0, 1..=0x7f, ..] => (Encoding::Utf16 { big_endian: true }, 0),
             _ => (Encoding::Utf8, 0),
@@ -134,7 +134,7 @@ impl<R: Read> TextReader<R> {
         encoding
     }
 
-    /// Decodes the input into the output; how many bytes of it are done.
+    /// Decodes the input to the output; returns the number of decoded bytes.
     fn decode_utf8(&mut self) -> usize {
         let mut done = 0;
         while done < self.input.len() {
@@ -234,16 +234,15 @@ impl<R: Read> BufRead for TextReader<R> {
 /// A line of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub enum TextLine {
-    /// Without its end.
+    /// A line without its line end.
     Whole(String),
-    /// One that is longer than the limit; the rest of it was skipped.
+    /// A line that exceeds the limit; the rest of it was skipped.
     TooLong,
 }
 
 /// Reads the next line of at most `limit` bytes of valid text.
 ///
-/// # Errors
-/// When the reader fails.
+/// # Errors Fails if the reader fails.
 pub fn next_line(reader: &mut impl BufRead, limit: usize) -> io::Result<Option<TextLine>> {
     let line = next_raw_line(reader, limit)?;
     Ok(line.map(|line| match line.bytes {
@@ -255,18 +254,17 @@ pub fn next_line(reader: &mut impl BufRead, limit: usize) -> io::Result<Option<T
 /// A line as it is in the file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RawLine {
-    /// Without its end; `None` if it is longer than the limit.
+    /// The line without its line end; `None` if it exceeds the limit.
     pub bytes: Option<Vec<u8>>,
-    /// Whether it has an end, which the last line of a cut file lacks.
+    /// Whether it has a line end, which the last line of a truncated file lacks.
     pub is_terminated: bool,
-    /// Bytes it takes in the file.
+    /// Number of bytes in the file.
     pub length: u64,
 }
 
-/// Reads the next line, of which at most `limit` bytes are kept in memory.
+/// Reads the next line and keeps at most `limit` bytes of it in memory.
 ///
-/// # Errors
-/// When the reader fails.
+/// # Errors Fails if the reader fails.
 pub fn next_raw_line(
     reader: &mut (impl BufRead + ?Sized),
     limit: usize,
@@ -312,7 +310,7 @@ mod tests {
 
     use super::{TextLine, TextReader, next_line};
 
-    /// Gives one byte at a time, so that every character is cut.
+    /// Returns one byte at a time, so that every character is cut.
     struct Trickle<'a>(&'a [u8]);
 
     impl Read for Trickle<'_> {
