@@ -23,9 +23,9 @@ CONTAINERS = 30_000
 # Entities of the graph around HUB.
 NEIGHBOURS = 500
 HUB = "Hub of everything"
-# A word that each stored text contains.
+# A word in each stored text.
 COMMON = "everywhere"
-# Replaced by another word in each request, so that a text which was stored already is stored as new.
+# Replaced by another word in each request, so that no text is a repetition of a stored one.
 NEW = "a-new-word"
 
 
@@ -34,7 +34,7 @@ NEW = "a-new-word"
 
 @functools.cache
 def words(size: int, seed: int) -> str:
-    """Text of different words, which an index has to keep apart."""
+    """Returns text of different words, each of which is a separate index term."""
     text, number = [], seed * 1_000_003
     length = 0
     while length < size:
@@ -79,7 +79,7 @@ def nested(opening: str, closing: str, levels: int) -> str:
 
 
 def attack(unit: str, size: int = BODY_LIMIT) -> str:
-    """A body of the largest size that is full of a small nested value."""
+    """Returns a body of the maximum size that repeats a small nested value."""
     head = '{"jsonrpc":"2.0","id":"attack","method":"x","params":{"a":['
     count = (size - len(head) - 3) // (len(unit) + 1)
     return head + ",".join([unit] * count) + "]}}"
@@ -105,7 +105,7 @@ ATTACKS = {
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """An answer whose body was read and thrown away, but for its beginning."""
+    """An answer of which only the beginning of the body is kept."""
 
     status: int
     retry_after: str | None
@@ -117,8 +117,8 @@ _runs = itertools.count()
 
 
 def exchange(service: Service, body: str, patience: float = 4 * PATIENCE) -> Outcome:
-    """Sends a request and reads all of its answer. The service ends every call after its request timeout; a machine
-    that does much else takes longer for the rest."""
+    """Sends a request and reads all of its answer. The service ends every call after its request timeout; a busy
+    machine takes longer for the rest."""
     body = body.replace(NEW, f"new-{next(_runs):06}")
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=patience)
     try:
@@ -146,7 +146,7 @@ def result_of(service: Service, body: str) -> dict:
 
 @dataclasses.dataclass
 class Filled:
-    """What `fill` stored: IDs by kind of record, and a time before their changes."""
+    """The result of `fill`: IDs by kind of record, and a time before their changes."""
 
     plain: list[str]
     wide: list[str]
@@ -160,7 +160,7 @@ class Filled:
 
 
 def call_in_parts(service: Service, tool: str, field: str, items: list[dict]) -> list[dict]:
-    """Calls a tool for a list of items as often as the limits of one call require. Returns the answers."""
+    """Calls a tool for a list of items in as many calls as the limits require. Returns the answers."""
     answers, part, size, containers = [], [], 0, 0
     for item in items:
         text = json.dumps(item)
@@ -191,7 +191,7 @@ def update_all(service: Service, changes: list[dict]) -> None:
 
 
 def fill(service: Service) -> Filled:
-    """Stores records of the largest size that is allowed, and changes them, so that reading costs as much as it can."""
+    """Stores records of the maximum size, and changes them, so that reads are as expensive as possible."""
     tags = ["plain"] + [f"tag {n:02} ".ljust(120, "x") for n in range(31)]
     plain = remember_all(
         service,
@@ -232,7 +232,7 @@ def fill(service: Service) -> Filled:
 
 
 def store_graph(service: Service, costly: dict) -> None:
-    """An entity with many neighbours; the relations have properties of the largest size."""
+    """Stores an entity with many neighbors; the relations have properties of the maximum size."""
     text = {"text": "p" * (METADATA_BYTES - 100)}
     entities = [{"name": f"Neighbour {n}", "type": "thing", "properties": text} for n in range(NEIGHBOURS)]
     call_in_parts(service, "link", "entities", entities)
@@ -251,7 +251,7 @@ def store_graph(service: Service, costly: dict) -> None:
 
 
 def largest_value(schema: dict, budget: int, seed: int = 1):
-    """A value that fits a schema and is as large as it may be, within about so many bytes."""
+    """Returns a value that fits a schema and is as large as permitted, within about this number of bytes."""
     schema = next(iter(schema.get("anyOf", [])), schema)
     kind = schema.get("type")
     if isinstance(kind, list):
@@ -293,7 +293,7 @@ def by_schema(service: Service) -> dict[str, str]:
 
 
 def writing(filled: Filled) -> dict[str, str]:
-    """Calls that store as much as one call may."""
+    """Returns calls that store the maximum amount."""
     calls = {}
     calls["remember: large texts"] = wire.call("remember", {"items": [{"content": f"{NEW} {words(64_000, n)}"} for n in range(1, 64)]})
     calls["remember: large wide texts"] = wire.call_unescaped(
@@ -313,7 +313,7 @@ def writing(filled: Filled) -> dict[str, str]:
     calls["remember: many tags"] = wire.call(
         "remember", {"items": [{"content": f"{NEW} {n}", "tags": [f"{n} {m} tag" for m in range(32)]} for n in range(500)]}
     )
-    # JSON text in the place of a value, which is parsed as well. The first count is refused, the second is accepted.
+    # JSON text in place of a value, which is parsed, too. The first count is refused, the second is accepted.
     small = ",".join(['{"":0}'] * 2_000)
     for count in [400, 14]:
         for what, metadata in {"": {"a": json.loads(f"[{small}]")}, " as text": f'{{"a":[{small}]}}'}.items():
@@ -346,7 +346,7 @@ def writing(filled: Filled) -> dict[str, str]:
 
 
 def reading(filled: Filled) -> dict[str, str]:
-    """Calls with small bodies and the largest answers."""
+    """Returns calls with small bodies and the largest answers."""
     calls = {}
     most = {"max_chars": 1_000_000}
     for name, ids in {"plain": filled.plain, "wide": filled.wide, "nested": filled.nested}.items():
@@ -420,7 +420,7 @@ def resources(service: Service, filled: Filled) -> dict[str, str]:
 
 
 def completions(service: Service) -> dict[str, str]:
-    """Every completion, of nothing and of the longest value."""
+    """Returns every completion, of an empty and of the longest value."""
     references = [
         ({"type": "ref/prompt", "name": prompt["name"]}, argument["name"])
         for prompt in listed(service, "prompts")
@@ -439,7 +439,7 @@ def completions(service: Service) -> dict[str, str]:
 
 
 def batches(filled: Filled) -> dict[str, str]:
-    """Batches of as many messages as are allowed."""
+    """Returns batches with the maximum number of messages."""
     read = reading(filled)
     messages = {name: read[name] for name in [
         "get: plain, all", "get: wide, all", "get: nested, all", "recall: newest, wide, everything", "recall: newest, plain, as_of",
@@ -460,8 +460,8 @@ def lists() -> dict[str, str]:
 
 
 def all_requests(service: Service, filled: Filled) -> dict[str, str]:
-    """The largest requests of every tool, prompt and resource, by name. Whether one is accepted or refused does not
-    matter: what counts is what it costs."""
+    """Returns the largest requests of every tool, prompt and resource, by name. Both accepted and refused requests
+    are included, because both use memory."""
     calls = reading(filled) | by_schema(service) | prompts(service, filled) | resources(service, filled)
     calls |= completions(service) | batches(filled) | lists() | writing(filled)
     return calls | {f"attack: {name}": body for name, body in ATTACKS.items()}

@@ -1,4 +1,4 @@
-"""The memory of the largest requests, on a memory that is full of the largest records."""
+"""Memory use of the largest requests, while the service stores many of the largest records."""
 
 import collections
 import concurrent.futures
@@ -123,7 +123,7 @@ def test_the_memory_of_many_requests_is_bounded(service, filled, requests, kind,
 
 
 def check_refusals(outcomes: list[largest.Outcome]) -> None:
-    """A refusal for lack of room says when to try again."""
+    """A refusal for lack of capacity states when to try again."""
     for outcome in outcomes:
         if outcome.status == 503:
             assert outcome.retry_after and b"try again" in outcome.beginning, outcome

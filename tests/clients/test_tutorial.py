@@ -36,7 +36,7 @@ def steps(block: str) -> list[tuple[str, str]]:
 
 
 def without_values(text: str) -> str:
-    """The text with the kind of each value in its place."""
+    """Replaces each value of the text by its kind."""
     return VALUE.sub(lambda match: f"<{match.lastgroup}>", text)
 
 
@@ -45,7 +45,7 @@ def values(text: str) -> list[tuple[str, str]]:
 
 
 def defines_something(command: str) -> bool:
-    """Whether later commands depend on the shell state that this one leaves."""
+    """Returns whether later commands depend on the shell state after this one."""
     return command.startswith("export ") or "() {" in command
 
 

@@ -197,7 +197,7 @@ fn what_fell_since_a_baseline_is_told_by_the_exit_code() {
             same.stdout
         );
     }
-    // The same corpus without the answer to one question.
+    // The corpus without the answer to one question.
     let poorer = CORPUS.replace("Tea at four", "Beer at four");
     setup.file("corpus.jsonl", poorer);
     let worse = run(&["--baseline", &baseline]);

@@ -103,7 +103,7 @@ def remember(service: Service, **item) -> str:
 
 
 def fill(service: Service) -> None:
-    """Every kind of record, and what changes make of them."""
+    """Stores every kind of record, and the results of changes."""
     remember(service, kind="dialogue", content="Where do walruses live?", session="arctic", turn=1, speaker="Ann")
     remember(service, kind="dialogue", content="On pack ice, Ann.", session="arctic", turn=2, speaker="Bob")
     note = remember(

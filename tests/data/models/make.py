@@ -151,7 +151,7 @@ def make(
 
 def reference(folder: Path, rename) -> None:
     kept = (folder / "model.safetensors").read_bytes()
-    # With the names and the precision of the reference.
+    # With the names and the precision of the reference implementation.
     restored = {}
     for key, value in load_file(folder / "model.safetensors").items():
         key = key.removeprefix("bert.").replace(".gamma", ".weight").replace(".beta", ".bias")
