@@ -138,7 +138,7 @@ impl Draft {
         }
     }
 
-    /// The path until the draft is complete.
+    /// Returns the path until the draft is complete.
     pub(super) fn draft_path(&self) -> &Path {
         &self.draft
     }

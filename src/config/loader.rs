@@ -35,7 +35,8 @@ pub enum Purpose {
 
 /// Reads the settings.
 ///
-/// # Errors All problems in one error.
+/// # Errors
+/// All problems in one error.
 pub fn load(sources: &Sources, purpose: Purpose) -> Result<Settings, ConfigError> {
     read(sources, purpose).settings
 }

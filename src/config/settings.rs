@@ -79,7 +79,7 @@ pub enum Environment {
 }
 
 impl Environment {
-    /// The word in `ENVIRONMENT` and in the name of the `.env` file.
+    /// Returns the word in `ENVIRONMENT` and in the name of the `.env` file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Production => "production",

@@ -45,7 +45,8 @@ pub fn encode(position: &Position, question: &str) -> String {
 
 /// Reads a cursor.
 ///
-/// # Errors Fails if [`encode`] did not create it, or created it for another query.
+/// # Errors
+/// Fails if [`encode`] did not create it, or created it for another query.
 pub fn decode(cursor: &str, question: &str) -> Result<Position, Invalid> {
     cursor
         .trim()
@@ -55,9 +56,10 @@ pub fn decode(cursor: &str, question: &str) -> Result<Position, Invalid> {
         .ok_or_else(|| refusal(cursor))
 }
 
-/// Checks that a text has the form of a cursor, for whatever query.
+/// Checks that a text has the form of a cursor, for any query.
 ///
-/// # Errors Fails if [`encode`] cannot have created it.
+/// # Errors
+/// Fails if [`encode`] cannot have created it.
 pub fn check_form(cursor: &str) -> Result<(), Invalid> {
     let place = cursor.trim().rsplit_once(SEPARATOR).map(|(place, _)| place);
     place

@@ -74,8 +74,8 @@ impl Filter {
         }
     }
 
-    /// The rule in plain code, without the successors of superseded memories; the SQL of each backend is tested
-    /// against it.
+    /// Returns whether a memory passes, without the successors of superseded memories. The SQL of each backend is
+    /// tested against this function.
     #[must_use]
     pub fn admits(&self, memory: &Memory) -> bool {
         memory.deleted_at.is_none()

@@ -78,7 +78,8 @@ impl<T> Draft<T> {
 impl Links {
     /// Plans the changes of this batch alone, see [`plan_links`].
     ///
-    /// # Errors As [`plan_links`].
+    /// # Errors
+    /// As [`plan_links`].
     pub fn plan_changes(
         &self,
         project: &str,
@@ -95,8 +96,9 @@ impl Links {
 /// Plans the changes for the links of the items of a `remember`, given the project's entities of
 /// [`super::graph::list_keys`] and relations of [`super::graph::list_known_pairs`].
 ///
-/// # Errors Fails if an object to be unlinked or erased does not exist, or if properties or times contradict the
-/// existing ones.
+/// # Errors
+/// Fails if an object to be unlinked or erased does not exist, or if properties or times contradict the existing
+/// ones.
 pub fn plan_links(
     items: &[&Links],
     project: &str,

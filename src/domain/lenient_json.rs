@@ -263,7 +263,8 @@ pub fn mend(text: &str) -> (String, Vec<Repair>) {
 
 /// Parses a text after repairing it.
 ///
-/// # Errors The errors of the parser.
+/// # Errors
+/// The errors of the parser.
 pub fn parse(text: &str) -> serde_json::Result<serde_json::Value> {
     serde_json::from_str(text).or_else(|_| serde_json::from_str(&mend(text).0))
 }

@@ -291,7 +291,8 @@ fn present<'de, D: Deserializer<'de>>(
 impl Patch {
     /// Fails for invalid sources: the memory itself, or more than [`validate::MAX_IDS`].
     ///
-    /// # Errors [`Invalid`] names the field.
+    /// # Errors
+    /// [`Invalid`] names the field.
     pub fn check_sources(&self, memory: &Memory) -> Result<(), Invalid> {
         let Some(sources) = &self.sources else {
             return Ok(());

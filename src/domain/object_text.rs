@@ -14,13 +14,13 @@ const EMPTY: &str = "{}";
 pub struct ObjectText(Box<str>);
 
 impl ObjectText {
-    /// The text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether the object has no field.
+    /// Returns whether the object has no field.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.as_str() == EMPTY

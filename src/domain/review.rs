@@ -64,7 +64,8 @@ impl Proposal {
     /// Replaces `memory` by `successor`. Only a current memory can replace another one, so that no cycle can form.
     /// Returns whether anything changed.
     ///
-    /// # Errors Fails if either was replaced by another memory meanwhile, or if they are the same.
+    /// # Errors
+    /// Fails if either was replaced by another memory meanwhile, or if they are the same.
     pub fn supersede(
         &self,
         memory: &mut Memory,
@@ -241,8 +242,8 @@ impl Review {
     /// change for the history. `history` is the history of the memory from the approval on. Other fields that were
     /// changed since are kept.
     ///
-    /// # Errors Fails if such a field was changed since the approval, or if the history does not contain the
-    /// approval.
+    /// # Errors
+    /// Fails if such a field was changed since the approval, or if the history does not contain the approval.
     pub fn taken_back(
         &self,
         memory: &Memory,

@@ -108,7 +108,8 @@ impl Problems {
 
     /// Ends the call if a value was refused.
     ///
-    /// # Errors The first problem, which contains the others.
+    /// # Errors
+    /// The first problem, which contains the others.
     pub fn refuse_if_any(self) -> Result<(), Invalid> {
         let mut found = self.found.into_iter();
         let Some(first) = found.next() else {
@@ -180,7 +181,7 @@ impl Invalid {
         self
     }
 
-    /// The refused argument and those that the rule reads, as paths.
+    /// Returns the refused argument and those that the rule reads, as paths.
     pub fn arguments(&self) -> impl Iterator<Item = String> {
         let outer = self
             .field
@@ -267,7 +268,8 @@ fn is_number(value: &str) -> bool {
 
 /// Checks a required text: something visible, no NUL, at most `max` bytes.
 ///
-/// # Errors [`Invalid`] names the problem.
+/// # Errors
+/// [`Invalid`] names the problem.
 pub fn text(field: &str, value: &str, max: usize) -> Result<(), Invalid> {
     if value.contains('\0') {
         return Err(Invalid::new(field, value, "text without NUL characters"));
@@ -297,7 +299,8 @@ pub fn text(field: &str, value: &str, max: usize) -> Result<(), Invalid> {
 
 /// Checks a number between `low` and `high`, inclusive.
 ///
-/// # Errors Fails also for NaN and infinities.
+/// # Errors
+/// Fails also for NaN and infinities.
 pub fn number(field: &str, value: f64, low: f64, high: f64) -> Result<f64, Invalid> {
     if (low..=high).contains(&value) {
         Ok(value)
@@ -325,7 +328,8 @@ pub fn has_tag(tags: &[String], tag: &str) -> bool {
 
 /// Returns the tags trimmed, sorted, without duplicates. Of several spellings of a tag, the first one is kept.
 ///
-/// # Errors Fails for too many, empty, or overlong tags.
+/// # Errors
+/// Fails for too many, empty, or overlong tags.
 pub fn tags(field: &str, values: &[String]) -> Result<Vec<String>, Invalid> {
     if values.len() > MAX_TAGS {
         return Err(Invalid::new(
@@ -348,7 +352,8 @@ pub fn tags(field: &str, values: &[String]) -> Result<Vec<String>, Invalid> {
 
 /// Checks the beginning of a name, which may be empty.
 ///
-/// # Errors As [`text`], except that it may be empty.
+/// # Errors
+/// As [`text`], except that it may be empty.
 pub fn beginning(field: &str, value: &str) -> Result<(), Invalid> {
     if value.trim().is_empty() {
         Ok(())
@@ -359,14 +364,16 @@ pub fn beginning(field: &str, value: &str) -> Result<(), Invalid> {
 
 /// Checks an optional text of at most `max` bytes.
 ///
-/// # Errors As [`text`].
+/// # Errors
+/// As [`text`].
 pub fn optional_text(field: &str, value: Option<&str>, max: usize) -> Result<(), Invalid> {
     value.map_or(Ok(()), |value| text(field, value, max))
 }
 
 /// Checks a whole number between `low` and `high`, inclusive.
 ///
-/// # Errors Fails if it is outside of that range.
+/// # Errors
+/// Fails if it is outside of that range.
 pub fn whole_number(field: &str, value: usize, low: usize, high: usize) -> Result<usize, Invalid> {
     if (low..=high).contains(&value) {
         Ok(value)
@@ -381,7 +388,8 @@ pub fn whole_number(field: &str, value: usize, low: usize, high: usize) -> Resul
 
 /// Checks the length of a list.
 ///
-/// # Errors Fails if it has more than `max` entries.
+/// # Errors
+/// Fails if it has more than `max` entries.
 pub fn count(field: &str, found: usize, max: usize) -> Result<(), Invalid> {
     if found > max {
         Err(Invalid::new(
@@ -396,7 +404,8 @@ pub fn count(field: &str, found: usize, max: usize) -> Result<(), Invalid> {
 
 /// Checks a JSON object for size, depth and NUL characters.
 ///
-/// # Errors Names the limit.
+/// # Errors
+/// Names the limit.
 pub fn metadata(field: &str, value: &Map<String, Value>) -> Result<(), Invalid> {
     let size = serde_json::to_string(value).map_or(usize::MAX, |text| text.len());
     if size > MAX_METADATA_BYTES {
@@ -438,7 +447,8 @@ fn clean(value: &Value, depth: usize) -> bool {
 
 /// Parses a time in RFC 3339 form, a date, or another absolute form that [`moment`] reads; the default zone is UTC.
 ///
-/// # Errors Fails if the time is not readable, or not between 1970 and 2200.
+/// # Errors
+/// Fails if the time is not readable, or not between 1970 and 2200.
 pub fn time(field: &str, value: &str) -> Result<DateTime<Utc>, Invalid> {
     let expected =
         "a time such as 2026-03-01T12:00:00Z, or a date such as 2026-03-01, between 1970 and 2200";
@@ -454,7 +464,8 @@ pub const NEVER: &str = "never";
 
 /// Parses an end like [`time`]; the word [`NEVER`] means no end.
 ///
-/// # Errors As [`time`].
+/// # Errors
+/// As [`time`].
 pub fn end_time(field: &str, value: Option<&str>) -> Result<Option<DateTime<Utc>>, Invalid> {
     value
         .filter(|end| *end != NEVER)
@@ -471,7 +482,8 @@ pub fn is_in_range(at: DateTime<Utc>) -> bool {
 /// Parses the time of an event like [`time`]. It may be at most a day after `now`, because clocks and time zones
 /// differ.
 ///
-/// # Errors As [`time`], and for a later time.
+/// # Errors
+/// As [`time`], and for a later time.
 pub fn past_time(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Invalid> {
     let at = time(field, value)?;
     if now
@@ -487,7 +499,8 @@ pub fn past_time(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTim
 
 /// Parses a point in time for `as_of` like [`time`].
 ///
-/// # Errors As [`time`], and for a time after `now`.
+/// # Errors
+/// As [`time`], and for a time after `now`.
 pub fn moment(field: &str, value: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Invalid> {
     let at = time(field, value)?;
     if at > now {

@@ -108,7 +108,8 @@ impl Desk {
 
     /// Embeds a question. Returns `Ok(None)` if embedding is disabled.
     ///
-    /// # Errors A sentence that states why there is no embedding.
+    /// # Errors
+    /// A sentence that states why there is no embedding.
     pub async fn query(&self, text: &str) -> Result<Option<QueryVector>, String> {
         if self.wanted.is_none() {
             return Ok(None);

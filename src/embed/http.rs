@@ -156,7 +156,8 @@ pub(super) fn describe_error(error: &reqwest::Error) -> String {
 impl HttpEmbedder {
     /// Requests a first vector from the endpoint to determine the dimension.
     ///
-    /// # Errors Fails if the endpoint does not answer, or not with a vector.
+    /// # Errors
+    /// Fails if the endpoint does not answer, or not with a vector.
     pub async fn connect(options: HttpOptions) -> Result<Self, EmbedError> {
         // A redirect would send the texts, and perhaps the key, to an address that is not configured.
         let client = client_builder(CONNECT, ANSWER)

@@ -44,8 +44,8 @@ pub struct LocalEmbedder {
 impl LocalEmbedder {
     /// Loads the model in `folder`, whose embeddings are stored under `id`. Blocks for some hundred milliseconds.
     ///
-    /// # Errors Fails if a file is missing or damaged, or if the model is not supported. The error names the
-    /// file.
+    /// # Errors
+    /// Fails if a file is missing or damaged, or if the model is not supported. The error names the file.
     pub fn load(folder: &Path, id: &str, options: &LocalOptions) -> io::Result<Self> {
         let prefixes = &options.prefixes;
         let sentences = SentenceModel::load(

@@ -69,7 +69,7 @@ pub type Vector = Vec<f32>;
 /// Computes vectors of texts. Every method is limited in time.
 #[async_trait]
 pub trait Embedder: Send + Sync + fmt::Debug {
-    /// The model, which never changes.
+    /// Returns the model, which never changes.
     fn model(&self) -> &Model;
 
     /// Computes the vectors of texts that are indexed: one for each chunk, at least one per text.
@@ -116,7 +116,8 @@ impl EmbedError {
 
 /// Scales a vector to length 1.
 ///
-/// # Errors Fails if its dimension differs from that of the model, or if it has NaN, infinite or only zero elements.
+/// # Errors
+/// Fails if its dimension differs from that of the model, or if it has NaN, infinite or only zero elements.
 pub fn normalize_vector(vector: Vector, dimension: usize) -> Result<Vector, EmbedError> {
     if vector.len() != dimension {
         let found = vector.len();

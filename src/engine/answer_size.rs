@@ -17,7 +17,7 @@ pub(super) struct PropertyBudget {
 }
 
 impl PropertyBudget {
-    /// A budget for one answer.
+    /// Creates a budget for one answer.
     pub(super) fn new() -> Self {
         Self {
             bytes: MOST_MAX_CHARS / 2,

@@ -23,7 +23,8 @@ impl Engine {
     /// Returns words that begin with `prefix`, likeliest first. Returns an empty list if nothing can begin with
     /// it.
     ///
-    /// # Errors Fails if the database does not respond.
+    /// # Errors
+    /// Fails if the database does not respond.
     pub async fn complete(
         &self,
         call: &Call,

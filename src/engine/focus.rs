@@ -304,7 +304,8 @@ impl Engine {
 
     /// Adds, lists, touches, drops, restores or saves items of the working memory.
     ///
-    /// # Errors [`EngineError::Invalid`] names the missing or refused argument; an unknown ID is not found.
+    /// # Errors
+    /// [`EngineError::Invalid`] names the missing or refused argument; an unknown ID is not found.
     pub async fn focus(
         &self,
         call: &Call,

@@ -97,7 +97,8 @@ impl Engine {
     /// Deletes, restores or purges memories of the caller's own project, all or none. Protected memories do not
     /// change: a review asks their owner.
     ///
-    /// # Errors Not found, naming every unknown ID.
+    /// # Errors
+    /// Not found, naming every unknown ID.
     pub async fn forget(
         &self,
         call: &Call,
@@ -226,7 +227,8 @@ impl Mode {
 }
 
 impl ForgottenView {
-    /// The text of a purged memory is not repeated, because none of it may remain.
+    /// Creates the view of a memory. The text of a purged memory is not repeated, because none of it may
+    /// remain.
     fn new(memory: &Memory, mode: Mode) -> Self {
         let shown = || memory.content.chars().take(SHOWN_CHARS).collect();
         Self {

@@ -246,7 +246,8 @@ impl Engine {
 
     /// Reads memories by ID and entities by name; unknown ones are listed rather than refused.
     ///
-    /// # Errors [`EngineError::Invalid`] for an ID, a name or a cursor of invalid form.
+    /// # Errors
+    /// [`EngineError::Invalid`] for an ID, a name or a cursor of invalid form.
     pub async fn get(&self, call: &Call, params: GetParams) -> Result<GetOutput, EngineError> {
         check_get(&params)?;
         let (ids, unmatched) = self.resolve_known(call, "ids", &params.ids).await?;

@@ -101,7 +101,8 @@ impl Engine {
     /// Finds memories by words and meaning, or lists the newest; `max_chars` limits the texts. See
     /// [`Engine::recall_printed`].
     ///
-    /// # Errors [`EngineError::Invalid`] for invalid limits, times, tags and cursors.
+    /// # Errors
+    /// [`EngineError::Invalid`] for invalid limits, times, tags and cursors.
     pub async fn recall(
         &self,
         call: &Call,
@@ -121,7 +122,8 @@ impl Engine {
     /// there is room for one hit. Needs at most five statements, and a few more for earlier points in time, folded hits
     /// and the reasons of an empty answer.
     ///
-    /// # Errors As [`Engine::recall`].
+    /// # Errors
+    /// As [`Engine::recall`].
     pub async fn recall_printed(
         &self,
         call: &Call,

@@ -38,7 +38,8 @@ impl RecallNotes {
 impl Engine {
     /// Writes the collected records. Drops records that cannot be written.
     ///
-    /// # Errors The first error of the store.
+    /// # Errors
+    /// The first error of the store.
     pub async fn flush_recall_notes(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         for (scope, ids) in self.notes.take() {

@@ -34,7 +34,8 @@ pub(super) fn check_ids(field: &str, ids: &[String]) -> Result<(), Invalid> {
 
 /// Refuses a text that cannot be a reference.
 ///
-/// # Errors [`Invalid`] names the expected form.
+/// # Errors
+/// [`Invalid`] names the expected form.
 pub(super) fn check_id(kind: Referable<'_>, field: &str, id: &str) -> Result<(), Invalid> {
     IdReference::parse(id)
         .map(drop)
@@ -50,7 +51,8 @@ struct Named<'a> {
 impl Engine {
     /// Returns the memories to which `ids` refer, each once, in the requested order.
     ///
-    /// # Errors [`EngineError::Invalid`] for texts that cannot be IDs, [`EngineError::UnknownReference`] and
+    /// # Errors
+    /// [`EngineError::Invalid`] for texts that cannot be IDs, [`EngineError::UnknownReference`] and
     /// [`EngineError::AmbiguousReference`] for parts of IDs. The store checks whether full IDs exist.
     pub(super) async fn resolve_ids(
         &self,
@@ -97,7 +99,8 @@ impl Engine {
 
     /// Returns the object to which `text` refers.
     ///
-    /// # Errors As [`Engine::resolve_ids`].
+    /// # Errors
+    /// As [`Engine::resolve_ids`].
     pub(super) async fn resolve_one(
         &self,
         call: &Call,
@@ -119,7 +122,8 @@ impl Engine {
 
     /// Returns the memories to which each of `lists` refers, each once per list. A list comes with its argument.
     ///
-    /// # Errors As [`Engine::resolve_ids`]; also if there are too many parts of IDs.
+    /// # Errors
+    /// As [`Engine::resolve_ids`]; also if there are too many parts of IDs.
     pub(super) async fn resolve_lists(
         &self,
         call: &Call,

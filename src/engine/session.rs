@@ -75,7 +75,8 @@ pub struct OpenReview {
 impl Engine {
     /// Collects the memories for the start of a conversation.
     ///
-    /// # Errors Fails if the tag is invalid, or if the database does not respond.
+    /// # Errors
+    /// Fails if the tag is invalid, or if the database does not respond.
     pub async fn session_start(
         &self,
         call: &Call,

@@ -109,8 +109,9 @@ impl From<FacetValues> for ValueCounts {
 impl Engine {
     /// Returns counts and versions.
     ///
-    /// # Errors [`EngineError::Invalid`] for a limit out of range; also fails if the database does
-    /// not respond.
+    /// # Errors
+    /// [`EngineError::Invalid`] for a limit out of range; also fails if the database does not
+    /// respond.
     pub async fn status(
         &self,
         call: &Call,

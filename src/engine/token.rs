@@ -75,7 +75,8 @@ pub struct TokenView {
 
 /// Returns a random secret from the generator of the operating system.
 ///
-/// # Errors Fails if the generator is not available.
+/// # Errors
+/// Fails if the generator is not available.
 pub fn fresh_token() -> std::io::Result<String> {
     let mut bytes = [0; TOKEN_BYTES];
     SystemRandom::new()
@@ -113,7 +114,8 @@ impl Secret {
 impl Engine {
     /// Executes a command of the owner.
     ///
-    /// # Errors [`EngineError::Invalid`] for names and times, and the errors of the store.
+    /// # Errors
+    /// [`EngineError::Invalid`] for names and times, and the errors of the store.
     pub async fn token(&self, command: TokenCommand) -> Result<TokenAnswer, EngineError> {
         match command {
             TokenCommand::Create {
@@ -216,7 +218,8 @@ impl Engine {
 
     /// Returns the currently valid tokens for the authenticator.
     ///
-    /// # Errors Fails if the database does not respond.
+    /// # Errors
+    /// Fails if the database does not respond.
     pub async fn valid_tokens(&self) -> Result<Vec<StoredToken>, EngineError> {
         let now = self.clock.now();
         let mut tokens = self.store.tokens().await?;

@@ -119,7 +119,8 @@ impl Engine {
     /// Patches a memory. The history keeps the earlier values, and changed text is found at once. A protected memory
     /// does not change: a review asks its owner, and only a vote is counted.
     ///
-    /// # Errors [`EngineError::Invalid`], not found, or a version conflict that names the current version.
+    /// # Errors
+    /// [`EngineError::Invalid`], not found, or a version conflict that names the current version.
     pub async fn update(
         &self,
         call: &Call,

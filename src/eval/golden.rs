@@ -110,7 +110,8 @@ impl Reader<'_> {
 
 /// Reads questions: `query`, `expected`, optionally `group`, and the filters of `recall`.
 ///
-/// # Errors All mistakes of the file.
+/// # Errors
+/// All mistakes of the file.
 pub fn read_questions(file: &str, text: &str) -> Result<Vec<Question>, Mistakes> {
     let mut reader = Reader {
         file,
@@ -184,7 +185,8 @@ fn check_filters(ask: &RecallParams) -> Result<(), Invalid> {
 
 /// Reads memories: the fields of an item of `remember`, and a `key`.
 ///
-/// # Errors All mistakes of the file.
+/// # Errors
+/// All mistakes of the file.
 pub fn read_corpus(file: &str, text: &str) -> Result<Vec<CorpusItem>, Mistakes> {
     let mut reader = Reader {
         file,
@@ -253,7 +255,8 @@ fn parse_memory(line: usize, mut object: Map<String, Value>) -> Result<CorpusIte
 
 /// Checks that the corpus has all expected memories.
 ///
-/// # Errors Names each question without them.
+/// # Errors
+/// Names each question without them.
 pub fn match_corpus(
     file: &str,
     questions: &[Question],

@@ -376,7 +376,8 @@ pub struct Baseline {
 impl Baseline {
     /// Reads a baseline.
     ///
-    /// # Errors Describes the problem.
+    /// # Errors
+    /// Describes the problem.
     pub fn read(text: &str) -> Result<Self, String> {
         let expected = "expected a file that eval wrote with --save-baseline or --output";
         let baseline: Self =

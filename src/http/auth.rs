@@ -22,9 +22,9 @@ use crate::mcp::Identity;
 
 /// A revoked token is rejected after this time at the latest, whichever process revoked it.
 const FRESH: Duration = Duration::from_secs(2);
-/// Shortest time between two reads of the tokens in the database.
+/// Minimum time between two reads of the tokens in the database.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Longest wait for the tokens of the database.
+/// Maximum wait for the tokens of the database.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Identifies callers by their tokens.
@@ -93,7 +93,7 @@ impl Authenticator {
         self
     }
 
-    /// The issuer, if there is one.
+    /// Returns the issuer, if there is one.
     #[must_use]
     pub fn oauth(&self) -> Option<&Arc<OAuth>> {
         self.oauth.as_ref()

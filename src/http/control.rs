@@ -31,7 +31,8 @@ pub struct ControlSocket {
 
 /// Returns a path of any length in a form that the kernel accepts for a socket, while the file is kept open.
 ///
-/// # Errors Fails if its folder cannot be opened.
+/// # Errors
+/// Fails if its folder cannot be opened.
 pub fn reachable_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -49,7 +50,8 @@ pub fn reachable_path(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
 impl ControlSocket {
     /// Binds the socket. An existing socket without a listener is replaced; any other file is kept.
     ///
-    /// # Errors Fails if the file cannot be created, or another file exists.
+    /// # Errors
+    /// Fails if the file cannot be created, or another file exists.
     pub async fn bind(path: &Path) -> io::Result<Self> {
         let (name, _folder) = reachable_path(path)?;
         match fs::symlink_metadata(path) {

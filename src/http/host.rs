@@ -98,7 +98,7 @@ impl HostPolicy {
         }
     }
 
-    /// Whether the request comes from a page that may use the service, or from no page.
+    /// Returns whether the request comes from a page that may use the service, or from no page.
     pub(super) fn allows_origin(&self, headers: &HeaderMap) -> bool {
         let mut given = headers.get_all(header::ORIGIN).iter();
         let Some(origin) = given.next() else {
@@ -147,7 +147,7 @@ impl HostPolicy {
     }
 }
 
-/// The one host that the request names.
+/// Returns the single host that the request names.
 fn requested_host(uri: &Uri, headers: &HeaderMap) -> Result<Option<HostName>, HostFault> {
     let mut given = headers.get_all(header::HOST).iter();
     let header = given

@@ -81,7 +81,7 @@ mod tests {
         };
         let send_and_read = async {
             let mut client = TcpStream::connect(address).await.unwrap();
-            // More than the buffers of the kernel hold.
+            // More than fits into the buffers of the kernel.
             client.write_all(&vec![b'x'; MAX_BYTES / 2]).await.unwrap();
             let mut answer = String::new();
             client.read_to_string(&mut answer).await.unwrap();

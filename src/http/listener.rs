@@ -44,7 +44,8 @@ impl Listener {
     /// passed socket belongs to the host, and the bound one serves the health check inside. Outside of a container, a
     /// passed socket may have the configured address, which is then not bound again.
     ///
-    /// # Errors Fails if the address is in use or not local, or if a passed descriptor is not a listening TCP socket.
+    /// # Errors
+    /// Fails if the address is in use or not local, or if a passed descriptor is not a listening TCP socket.
     pub async fn bind(address: SocketAddr) -> std::io::Result<Self> {
         let mut inherited = ListenFd::from_env();
         let mut sockets = Vec::new();

@@ -22,7 +22,7 @@ use crate::mcp::CallMeter;
 
 /// Caches the count of the backlog for this time, so that frequent scrapes add no load.
 const COUNTED: Duration = Duration::from_secs(1);
-/// Longest wait for the database; metrics that need it are then omitted.
+/// Maximum wait for the database; metrics that need it are then omitted.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -16,11 +16,11 @@ use super::connection::Peer;
 
 /// At most one line per peer within this time.
 const PEER_PAUSE: Duration = Duration::from_secs(1);
-/// Most lines within that time, from all peers together.
+/// Maximum number of lines within that time, from all peers together.
 const MAX_LINES: usize = 50;
-/// Most peers that are remembered; more of them clear the list.
+/// Maximum number of remembered peers; more of them clear the list.
 const MAX_PEERS: usize = 1024;
-/// Most addresses of a forwarding header that are written.
+/// Maximum number of logged addresses of a forwarding header.
 const MAX_FORWARDED: usize = 8;
 
 /// The reason why a request was refused.

@@ -45,7 +45,8 @@ impl RpcError {
         Self::new(StatusCode::BAD_REQUEST, INVALID_REQUEST, message)
     }
 
-    /// An answer in the style of the protocol library: the request was understood, so the status is 200.
+    /// Returns an answer in the style of the protocol library: the request was understood, so the status
+    /// is 200.
     pub(super) fn invalid_params(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::OK, INVALID_PARAMS, message)
     }

@@ -105,7 +105,8 @@ pub struct Together {
 pub trait GraphStore: Send + Sync {
     /// Merges a batch into the graph of the scope's own project, completely or not at all.
     ///
-    /// # Errors [`super::StoreError::Invalid`] from [`Links::plan`].
+    /// # Errors
+    /// [`super::StoreError::Invalid`] from [`Links::plan`].
     async fn link(&self, scope: &Scope, links: &Links, now: DateTime<Utc>) -> Result<Linked>;
 
     /// Returns entities of the readable projects; [`EntityQuery::List`] is ordered by name.

@@ -13,7 +13,7 @@ pub(super) struct Migration {
 }
 
 impl Migration {
-    /// The version of the schema after the migration.
+    /// Returns the version of the schema after the migration.
     pub(super) fn version(&self) -> i64 {
         self.name[..4].parse().unwrap_or_default()
     }

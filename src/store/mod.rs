@@ -246,7 +246,8 @@ impl Limits {
 
     /// Checks the number of items of another kind than memories.
     ///
-    /// # Errors [`StoreError::LimitExceeded`].
+    /// # Errors
+    /// [`StoreError::LimitExceeded`].
     pub fn check_entries(self, project: &str, what: &'static str, figure: u64) -> Result<()> {
         if self.entries > 0 && figure > self.entries {
             let project = project.to_owned();
@@ -262,7 +263,8 @@ impl Limits {
 
     /// Checks the number and the size of the memories.
     ///
-    /// # Errors [`StoreError::LimitExceeded`] with the first limit that would be exceeded.
+    /// # Errors
+    /// [`StoreError::LimitExceeded`] with the first limit that would be exceeded.
     pub fn check(self, project: &str, memories: u64, bytes: u64) -> Result<()> {
         for (what, figure, limit) in [
             ("memories", memories, self.memories),
@@ -413,8 +415,8 @@ pub trait Store:
     /// Migrates the schema under a lock and checks that this binary can use the database. The service calls it at start
     /// and repeats it until it succeeds; until then every other method fails with [`StoreError::Unavailable`].
     ///
-    /// # Errors [`StoreError::Unavailable`] justifies a retry; [`StoreError::Setup`] and [`StoreError::InUse`] require
-    /// a person.
+    /// # Errors
+    /// [`StoreError::Unavailable`] justifies a retry; [`StoreError::Setup`] and [`StoreError::InUse`] require a person.
     async fn prepare(&self) -> Result<()>;
 
     /// Returns the names of the migrations that [`Store::prepare`] would apply, without applying them.
@@ -432,10 +434,10 @@ pub trait Store:
     /// replaces. If an item already exists, the existing memory replaces the memories that the item supersedes;
     /// repeating an earlier replacement is accepted.
     ///
-    /// # Errors [`StoreError::NotFound`] for unknown `sources` (any readable project, live) or `supersedes` (own
-    /// project, live), both checked before anything is stored; [`StoreError::AlreadySuperseded`],
-    /// [`StoreError::Protected`], [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`],
-    /// [`StoreError::LimitExceeded`].
+    /// # Errors
+    /// [`StoreError::NotFound`] for unknown `sources` (any readable project, live) or `supersedes` (own project, live),
+    /// both checked before anything is stored; [`StoreError::AlreadySuperseded`], [`StoreError::Protected`],
+    /// [`StoreError::TurnExists`], [`StoreError::IdempotencyConflict`], [`StoreError::LimitExceeded`].
     async fn remember(&self, scope: &Scope, command: Remember) -> Result<Vec<Remembered>>;
 
     /// Returns the newest memories that pass the filter, in storage order, after `before`.
@@ -453,16 +455,18 @@ pub trait Store:
 
     /// Patches a live memory; the history keeps the previous state. A patch without a change adds no version.
     ///
-    /// # Errors [`StoreError::NotFound`], [`StoreError::VersionConflict`], [`StoreError::Invalid`] for episode fields
-    /// of another kind, [`StoreError::Protected`] for any change of a protected memory except a vote.
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::VersionConflict`], [`StoreError::Invalid`] for episode fields of another
+    /// kind, [`StoreError::Protected`] for any change of a protected memory except a vote.
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory>;
 
     /// Deletes, restores or purges all of `ids`, or none. Deleting a deleted memory or restoring a live one changes
     /// nothing and is accepted. Memories replaced by a purged memory remain replaced; memories derived from it no
     /// longer name it as a source. Returns the number of changed memories.
     ///
-    /// # Errors [`StoreError::NotFound`] names every unknown ID, [`StoreError::Protected`] every protected memory that
-    /// would have changed. [`StoreError::TurnExists`] if a turn to be restored has been stored again.
+    /// # Errors
+    /// [`StoreError::NotFound`] names every unknown ID, [`StoreError::Protected`] every protected memory that would
+    /// have changed. [`StoreError::TurnExists`] if a turn to be restored has been stored again.
     async fn forget(
         &self,
         scope: &Scope,

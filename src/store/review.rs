@@ -85,14 +85,16 @@ impl Decide {
 pub trait ReviewStore: Send + Sync + 'static {
     /// Stores reviews, all or none. If an open review already has the same proposal, that review is returned instead.
     ///
-    /// # Errors [`StoreError::NotFound`](super::StoreError::NotFound) for memories that do not exist (deleted memories
-    /// exist), [`StoreError::TooManyReviews`](super::StoreError::TooManyReviews).
+    /// # Errors
+    /// [`StoreError::NotFound`](super::StoreError::NotFound) for memories that do not exist (deleted memories exist),
+    /// [`StoreError::TooManyReviews`](super::StoreError::TooManyReviews).
     async fn propose(&self, scope: &Scope, reviews: &[NewReview]) -> Result<Vec<Review>>;
 
     /// Stores a review and, unless its memory is protected, executes it as approved by the caller in the same
     /// transaction.
     ///
-    /// # Errors The errors of [`ReviewStore::propose`] and [`ReviewStore::decide`].
+    /// # Errors
+    /// The errors of [`ReviewStore::propose`] and [`ReviewStore::decide`].
     async fn settle(&self, scope: &Scope, review: &NewReview) -> Result<Review>;
 
     /// Returns reviews, newest first. States are the stored ones: an open review may have expired.
@@ -110,8 +112,9 @@ pub trait ReviewStore: Send + Sync + 'static {
     /// earlier values, from the history, of the fields that the approval changed. An approved purge also removes the
     /// review; a purge of the other memory keeps it.
     ///
-    /// # Errors [`StoreError::NotFound`](super::StoreError::NotFound),
-    /// [`StoreError::Decided`](super::StoreError::Decided); [`StoreError::Overtaken`](super::StoreError::Overtaken) for
-    /// an undo if the data was changed since; and any error of the change itself.
+    /// # Errors
+    /// [`StoreError::NotFound`](super::StoreError::NotFound), [`StoreError::Decided`](super::StoreError::Decided);
+    /// [`StoreError::Overtaken`](super::StoreError::Overtaken) for an undo if the data was changed since; and any error
+    /// of the change itself.
     async fn decide(&self, scope: &Scope, command: &Decide) -> Result<Review>;
 }

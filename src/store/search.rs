@@ -161,6 +161,7 @@ pub trait SearchStore: Send + Sync {
     /// Returns hits by BM25 within [`SimilarQuery::patience`]. The database aborts slower statements, because a caller
     /// that merely stops waiting would cost the pool a connection.
     ///
-    /// # Errors [`super::StoreError::Unavailable`] also if the search takes too long.
+    /// # Errors
+    /// [`super::StoreError::Unavailable`] also if the search takes too long.
     async fn search_similar(&self, scope: &Scope, query: &SimilarQuery) -> Result<Vec<Hit>>;
 }

@@ -21,12 +21,14 @@ pub struct StoredToken {
 pub trait TokenStore: Send + Sync {
     /// Stores a new token. It replaces a revoked token of the same name.
     ///
-    /// # Errors [`StoreError::TokenExists`](super::StoreError::TokenExists).
+    /// # Errors
+    /// [`StoreError::TokenExists`](super::StoreError::TokenExists).
     async fn create_token(&self, token: &StoredToken) -> Result<()>;
 
     /// Replaces the secret of a token; the old secret stops working.
     ///
-    /// # Errors [`StoreError::TokenUnknown`](super::StoreError::TokenUnknown), also if the token was revoked.
+    /// # Errors
+    /// [`StoreError::TokenUnknown`](super::StoreError::TokenUnknown), also if the token was revoked.
     async fn rotate_token(
         &self,
         name: &str,
@@ -37,7 +39,8 @@ pub trait TokenStore: Send + Sync {
 
     /// Revokes a token. Revoking it again changes nothing.
     ///
-    /// # Errors [`StoreError::TokenUnknown`](super::StoreError::TokenUnknown).
+    /// # Errors
+    /// [`StoreError::TokenUnknown`](super::StoreError::TokenUnknown).
     async fn revoke_token(&self, name: &str, now: DateTime<Utc>) -> Result<Token>;
 
     /// Returns all tokens by name, including those that are no longer valid.

@@ -13,7 +13,8 @@ use crate::store::port::{
 
 /// Checks a record and normalizes its names and times as they are stored.
 ///
-/// # Errors [`Invalid`] names the field.
+/// # Errors
+/// [`Invalid`] names the field.
 pub(super) fn check_record(record: &mut Record) -> Result<(), Invalid> {
     match record {
         Record::Memory(record) => check_memory(record)?,
@@ -28,7 +29,8 @@ pub(super) fn check_record(record: &mut Record) -> Result<(), Invalid> {
 
 /// Checks a memory like `remember`, and its history.
 ///
-/// # Errors [`Invalid`] names the field.
+/// # Errors
+/// [`Invalid`] names the field.
 pub(super) fn check_memory(record: &mut MemoryRecord) -> Result<(), Invalid> {
     let memory = &mut record.memory;
     validate::text("content", &memory.content, validate::MAX_CONTENT_BYTES)?;

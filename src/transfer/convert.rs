@@ -107,7 +107,8 @@ impl std::fmt::Debug for Sink<'_> {
 impl<'a> Sink<'a> {
     /// Creates a sink for data of the program `system`, to be imported into `project`.
     ///
-    /// # Errors Fails if the header cannot be written.
+    /// # Errors
+    /// Fails if the header cannot be written.
     pub fn new(
         out: &'a mut dyn Write,
         failed: &'a dyn Fn(std::io::Error) -> TransferError,
@@ -145,7 +146,8 @@ impl<'a> Sink<'a> {
 
     /// Writes the end line.
     ///
-    /// # Errors Fails if it cannot be written.
+    /// # Errors
+    /// Fails if it cannot be written.
     pub fn write_end(self) -> Result<Converted, TransferError> {
         let end = End {
             records: self.records,
@@ -199,7 +201,8 @@ impl<'a> Sink<'a> {
     /// Adds a memory; a long one becomes several. Returns the ID of the first, or `None` if it has no text or cannot be
     /// stored, which is then among the problems.
     ///
-    /// # Errors Fails if it cannot be written.
+    /// # Errors
+    /// Fails if it cannot be written.
     pub fn add_memory(
         &mut self,
         place: &str,
@@ -411,7 +414,8 @@ impl<'a> Sink<'a> {
 
     /// Adds an entity. A second one of the same name has no effect.
     ///
-    /// # Errors Fails if it cannot be written.
+    /// # Errors
+    /// Fails if it cannot be written.
     pub fn add_entity(
         &mut self,
         place: &str,
@@ -455,7 +459,8 @@ impl<'a> Sink<'a> {
 
     /// Adds a relation. An entity that it names but that was not added is created with a warning.
     ///
-    /// # Errors Fails if it cannot be written.
+    /// # Errors
+    /// Fails if it cannot be written.
     pub fn add_relation(
         &mut self,
         place: &str,
@@ -516,7 +521,8 @@ impl<'a> Sink<'a> {
 
     /// Adds a mention of an entity by a memory, both of which were added before.
     ///
-    /// # Errors Fails if it cannot be written.
+    /// # Errors
+    /// Fails if it cannot be written.
     pub fn add_mention(&mut self, memory: Uuid, entity: &EntityName) -> Result<(), TransferError> {
         if !self.has_entity(entity) {
             return Ok(());

@@ -24,8 +24,8 @@ pub struct Exported {
 
 /// Writes all records of a snapshot, page by page.
 ///
-/// # Errors [`TransferError::Store`] of the database; `failed`, which knows the name of `out`, converts errors of
-/// `out`.
+/// # Errors
+/// [`TransferError::Store`] of the database; `failed`, which knows the name of `out`, converts errors of `out`.
 pub async fn export_snapshot(
     snapshot: &mut dyn Snapshot,
     out: &mut dyn Write,

@@ -161,7 +161,8 @@ fn decode_file(file: File) -> io::Result<Box<dyn BufRead + Send>> {
 
 /// Reads a file to its end.
 ///
-/// # Errors Fails if the file is not readable or not an export; the result contains the problems inside the file.
+/// # Errors
+/// Fails if the file is not readable or not an export; the result contains the problems inside the file.
 pub fn check_file(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<Checked, TransferError> {
     let mut checked = Checked::default();
     let mut hash = Sha256::new();
@@ -264,8 +265,9 @@ fn text_of(bytes: &[u8]) -> &str {
 
 /// Stores the records of a file that was checked by [`check_file`]; lines that it reported are skipped.
 ///
-/// # Errors Fails if the file is not readable or the database fails. Records that were stored before the failure
-/// remain, and are `present` next time.
+/// # Errors
+/// Fails if the file is not readable or the database fails. Records that were stored before the failure remain, and
+/// are `present` next time.
 pub async fn import_file(
     store: &dyn Store,
     path: &Path,

@@ -374,7 +374,7 @@ async fn lists_are_longer_than_a_page() {
     server.stop().await;
 }
 
-/// A program that replaces an editor.
+/// Writes a program that replaces an editor.
 fn editor(setup: &Setup, script: &str) -> String {
     let path = setup.file("editor.sh", script);
     format!("sh {}", path.display())

@@ -53,7 +53,8 @@ impl Requirement {
 
     /// Returns whether the test can run.
     ///
-    /// # Panics If the requirement is not met although `REQUIRE_ALL=true`.
+    /// # Panics
+    /// If the requirement is not met although `REQUIRE_ALL=true`.
     pub(crate) fn is_met_or_skip(self) -> bool {
         let is_met = self.is_met();
         assert!(

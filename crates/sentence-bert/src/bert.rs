@@ -410,7 +410,7 @@ fn multiply(
         .map_err(io::Error::other)
 }
 
-/// A matrix within `data`, with steps from row to row and from column to column.
+/// Returns a matrix within `data`, with steps from row to row and from column to column.
 pub(crate) fn view_matrix(
     data: &[f32],
     shape: [usize; 2],

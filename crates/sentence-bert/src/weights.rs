@@ -266,7 +266,8 @@ impl Weights {
 /// Copies the weights in `from` to `to`, and stores the word embeddings, which are half of a small model, with 16
 /// instead of 32 bits. Embeddings then differ by less than 1e-4. Everything else is copied unchanged.
 ///
-/// # Errors Fails if `from` is not a safetensors file of the BERT family, or if `to` cannot be written.
+/// # Errors
+/// Fails if `from` is not a safetensors file of the BERT family, or if `to` cannot be written.
 pub fn compact_weights(from: &Path, to: &Path) -> io::Result<()> {
     let file = File::open(from)?;
     let header = Header::read_from(&file)?;

@@ -503,7 +503,7 @@ mod tests {
     use crate::domain::conversation::Turn;
     use crate::domain::ranking::UsageStats;
 
-    /// A note, or a turn of a conversation.
+    /// Returns the context of a note, or of a turn of a conversation.
     fn context(number: Option<i64>, length: u32, asks: bool) -> HitContext {
         let turn = Turn::new("p".to_owned(), Some("s".to_owned()), number);
         HitContext::new(turn, None, length, asks, DateTime::UNIX_EPOCH)
@@ -526,7 +526,7 @@ mod tests {
         }
     }
 
-    /// A query of two terms.
+    /// Returns a query of two terms.
     fn query() -> FusionQuery {
         FusionQuery {
             is_speaker_name: vec![false; 2],

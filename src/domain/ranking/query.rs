@@ -117,7 +117,8 @@ impl<'a> ExpandedQuery<'a> {
         total_weight(self.documents(), frequencies)
     }
 
-    /// A term that no memory contains weighs as much as one in a single memory, or as its best known substitute.
+    /// Returns the frequency of a term for its weight. A term that no memory contains weighs as much as one in a
+    /// single memory, or as its best known substitute.
     fn estimate_frequency(&self, place: usize, count: u64) -> u64 {
         let substitutes = self.substitutes.iter().filter(|other| other.term == place);
         substitutes

@@ -197,7 +197,8 @@ impl Plan {
 
     /// Checks all files, which reads them completely.
     ///
-    /// # Errors Fails if an existing file is not readable.
+    /// # Errors
+    /// Fails if an existing file is not readable.
     pub fn verify(&self) -> io::Result<Vec<(String, State)>> {
         let folder = self.folder();
         let mut states = Vec::new();
@@ -224,7 +225,8 @@ impl Plan {
 
     /// Downloads missing and damaged files from the first source that has them.
     ///
-    /// # Errors Fails if no source has the model, or if it cannot be written.
+    /// # Errors
+    /// Fails if no source has the model, or if it cannot be written.
     pub async fn fetch(&self, meter: &Meter) -> Result<PathBuf, FetchError> {
         let folder = self.folder();
         let disk = |source| FetchError::Disk {
@@ -285,8 +287,9 @@ impl Plan {
     /// Copies the complete model to a new folder, with word embeddings of 16 bits. A small model becomes a quarter
     /// smaller, a multilingual one almost half. Vectors then differ by less than 1e-4.
     ///
-    /// # Errors Fails if the folder exists or cannot be written, or if a file of the model is missing, damaged or of
-    /// another kind. Then no folder remains.
+    /// # Errors
+    /// Fails if the folder exists or cannot be written, or if a file of the model is missing, damaged or of another
+    /// kind. Then no folder remains.
     pub fn compact(&self, to: &Path) -> io::Result<()> {
         if to.exists() {
             return Err(io::Error::new(

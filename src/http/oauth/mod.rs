@@ -32,9 +32,9 @@ pub(super) const READ: &str = "memory:read";
 pub(super) const WRITE: &str = "memory:write";
 /// Path of the metadata of a protected resource (RFC 9728); the path of the resource follows it.
 pub(super) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
-/// Longest token that is read.
+/// Maximum length of a token.
 const LONGEST_TOKEN: usize = 16 * 1024;
-/// Longest name of an actor.
+/// Maximum length of the name of an actor.
 const LONGEST_ACTOR: usize = 200;
 
 /// Accepts the tokens of one issuer.
@@ -47,7 +47,8 @@ pub struct OAuth {
 impl OAuth {
     /// Creates the verifier. It connects to nothing before the first token arrives.
     ///
-    /// # Errors Fails if no HTTPS client can be created, for example without root certificates.
+    /// # Errors
+    /// Fails if no HTTPS client can be created, for example without root certificates.
     pub fn new(
         settings: config::OAuth,
         clock: Arc<dyn Clock>,
@@ -60,7 +61,7 @@ impl OAuth {
         })
     }
 
-    /// Whether a bearer token is a JWT. Our own tokens have no dots.
+    /// Returns whether a bearer token is a JWT. Our own tokens have no dots.
     pub(super) fn is_jwt(token: &str) -> bool {
         token.split('.').count() == 3 && token.starts_with("ey")
     }

@@ -51,7 +51,8 @@ impl CallSize {
     /// Python notation, for example `['a', 'b']`, are also accepted, and so is JSON with raw line breaks in strings,
     /// halves of surrogate pairs, or `NaN`.
     ///
-    /// # Errors Why the text is not readable, as the end of a sentence.
+    /// # Errors
+    /// Why the text is not readable, as the end of a sentence.
     pub(super) fn parse_text(&mut self, text: &str) -> Result<Parsed, String> {
         let size = scan_text(text)?;
         self.add_size(size)?;

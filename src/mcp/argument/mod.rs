@@ -1,23 +1,22 @@
-//! Arguments as clients and models send them: repaired where the meaning is clear, refused with every problem at once
-//! where it is not.
+//! Arguments as clients and models send them: repaired if the meaning is clear, otherwise refused with all problems in
+//! one error.
 //!
 //! A [`Shape`] is compiled from the full JSON Schema of a tool's parameters, so a new parameter needs no code here.
-//! Annotations in the schema say what a type cannot:
+//! Annotations in the schema add what a type cannot express:
 //!
 //! | annotation | on | meaning |
 //! |---|---|---|
 //! | `x-aliases` | field | other names of the field |
-//! | `x-time` | string | a point in time, in any form that [`crate::domain::moment`] reads; a list may allow the word `never`, for an end |
+//! | `x-time` | string | a point in time, in any form that [`crate::domain::moment`] reads; a list may permit the word `never`, for no end |
 //! | `x-split` | array of strings | one string with commas is a list; `ids`: the entries are IDs, which may also be separated by white space |
-//! | `x-empty` | string | an empty text is a value and not left out |
-//! | `x-single` | string | an array with one entry is that entry |
-//! | `x-synonyms` | enum | other words for a value; `{"to", "with", "else"}` decides by the fields beside it |
-//! | `x-scalar` | object | a string stands for an object with this field |
-//! | `x-lift` | object | fields of an entry of these lists may stand beside the lists |
-//! | `x-example` | object | what an error shows as an example |
+//! | `x-empty` | string | an empty text is a value rather than a missing one |
+//! | `x-single` | string | an array with one entry is read as that entry |
+//! | `x-synonyms` | enum | other words for a value; `{"to", "with", "else"}` decides by the fields next to it |
+//! | `x-scalar` | object | a string is read as an object with this field |
+//! | `x-lift` | object | fields of an entry of these lists may be sent next to the lists |
+//! | `x-example` | object | the example in errors |
 //!
-//! The module owns this invariant: nothing that was sent disappears without a note, and no error shows a word of the
-//! implementation.
+//! Invariant: no part of a call is dropped without a note, and no error contains a term of the implementation.
 
 use chrono::{DateTime, Utc};
 use rmcp::model::JsonObject;
@@ -61,7 +60,7 @@ pub(super) struct Prepared {
 pub(super) struct Refused {
     /// All problems.
     pub(super) problems: Vec<Problem>,
-    /// The arguments without the refused values; placeholders stand for required ones.
+    /// The arguments without the refused values; placeholders replace required ones.
     pub(super) readable: JsonObject,
     /// Paths of the arguments that `readable` lacks, although the caller gave or meant them.
     lacking: Vec<String>,
@@ -145,7 +144,8 @@ pub(super) fn describe_problems(problems: &[Problem]) -> String {
 
 /// Converts arguments to the form that `shape` describes.
 ///
-/// # Errors Every problem of the call, in the order of the arguments.
+/// # Errors
+/// Every problem of the call, in the order of the arguments.
 pub(super) fn prepare(
     shape: &Shape,
     arguments: JsonObject,

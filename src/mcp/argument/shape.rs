@@ -269,8 +269,8 @@ fn compile_list(schema: &JsonObject, root: &JsonObject, depth: usize) -> Shape {
     }))
 }
 
-/// A string or an object is compiled to an object that a string can represent; null next to a type
-/// is ignored.
+/// Compiles variants. A string or an object is compiled to an object that a string can represent;
+/// null next to a type is ignored.
 fn compile_variants(variants: &[Value], root: &JsonObject, depth: usize) -> Shape {
     let mut shapes: Vec<Shape> = (variants.iter())
         .filter(|variant| variant.get("type").and_then(Value::as_str) != Some("null"))

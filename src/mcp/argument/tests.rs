@@ -8,7 +8,7 @@ fn object(value: Value) -> JsonObject {
     value.as_object().expect("an object").clone()
 }
 
-/// A tool like `remember`, with an additional field of every type.
+/// Returns the shape of a tool like `remember`, with an additional field of every type.
 fn shape() -> Shape {
     Shape::of_arguments(&object(json!({
         "type": "object",

@@ -37,7 +37,7 @@ pub(super) trait MemoryPrompt: Send + Sync {
     /// Name, title, description.
     fn metadata(&self) -> (&'static str, &'static str, &'static str);
 
-    /// The arguments of the prompt.
+    /// Returns the arguments of the prompt.
     fn arguments(&self) -> &'static [Argument];
 
     /// Returns whether reading the data for the prompt may need some MiB of memory.

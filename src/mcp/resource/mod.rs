@@ -1,4 +1,4 @@
-//! The resources, which a person can attach to a conversation: one file per address.
+//! The resources, which a person can attach to a conversation: one file per URI.
 
 use async_trait::async_trait;
 use rmcp::model::{Resource, ResourceTemplate};

@@ -192,7 +192,7 @@ pub(super) trait MemoryTool: Send + Sync {
     /// Name, description, schemas, hints.
     fn definition(&self) -> Tool;
 
-    /// The full schema of the arguments, from which [`super::argument::Shape`] is compiled.
+    /// Returns the full schema of the arguments, from which [`super::argument::Shape`] is compiled.
     fn parameters(&self) -> Arc<JsonObject>;
 
     /// Returns whether a call with these prepared arguments changes anything.

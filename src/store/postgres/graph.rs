@@ -208,7 +208,7 @@ impl LinkTx for PgTx<'_> {
 }
 
 impl PgTx<'_> {
-    /// Returns the numbers of the entities by their compared names.
+    /// Returns the numbers of the entities by their normalized names.
     async fn write_entities(
         &mut self,
         plan: &Plan,

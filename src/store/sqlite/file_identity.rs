@@ -73,8 +73,9 @@ impl OpenFiles {
     /// Checks the files with eight system calls and without disk access. This takes microseconds and is cheap enough
     /// for every write.
     ///
-    /// # Errors [`StoreError::FileReplaced`] if a path leads to no file or to another one, or if the database or its
-    /// log was truncated.
+    /// # Errors
+    /// [`StoreError::FileReplaced`] if a path leads to no file or to another one, or if the database or its log was
+    /// truncated.
     pub(super) fn check(&self) -> Result<()> {
         for (path, id) in &self.files {
             let what = match FileId::at(path) {

@@ -48,7 +48,8 @@ pub(super) fn names_database(path: &Path) -> bool {
 /// name would miss the contents of the log. Must not be called by a process that has the database open, because closing
 /// a file releases all locks of the process on it.
 ///
-/// # Errors [`StoreError::InUse`].
+/// # Errors
+/// [`StoreError::InUse`].
 pub fn refuse_other_name(path: &Path) -> Result<()> {
     let path = canonical(path);
     let is_here = owner(&path).is_some() || with_suffix(&path, "-wal").exists();

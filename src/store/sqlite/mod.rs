@@ -163,7 +163,8 @@ impl SqliteStore {
 
     /// Publishes the address where this process answers MCP requests.
     ///
-    /// # Errors Fails if the database is not open or the lock file is not writable.
+    /// # Errors
+    /// Fails if the database is not open or the lock file is not writable.
     pub fn announce(&self, url: &str) -> Result<()> {
         let open = self.opened()?;
         let mut lock = open.lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,7 +173,8 @@ impl SqliteStore {
 
     /// Rewrites the file without its free pages.
     ///
-    /// # Errors Fails if the database is not open, or if the disk has no room for a second copy.
+    /// # Errors
+    /// Fails if the database is not open, or if the disk has no room for a second copy.
     pub async fn compact(&self) -> Result<()> {
         let open = self.opened()?;
         let mut writer = open.writer.lock().await;

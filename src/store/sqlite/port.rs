@@ -361,7 +361,8 @@ impl ImportTx for SqliteTx<'_> {
 /// Writes a complete and compact copy of the database at `from` to `to`, which must be empty or missing. Other
 /// processes may continue to write; the copy shows one moment.
 ///
-/// # Errors As for any read.
+/// # Errors
+/// As for any read.
 pub async fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut connection = connect(from).await?;
     sqlx::query(port_sql::UNRESTRICTED)

@@ -24,7 +24,8 @@ impl SqliteStore {
 
     /// Replaces all tokens by these.
     ///
-    /// # Errors Fails if the database is not writable.
+    /// # Errors
+    /// Fails if the database is not writable.
     pub async fn replace_tokens(&self, tokens: &[StoredToken]) -> Result<()> {
         let open = self.opened()?;
         self.bounded(open.write(async |connection, _| {

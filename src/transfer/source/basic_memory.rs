@@ -40,7 +40,8 @@ struct Note {
 
 /// Reads a folder, a zip archive, or a single file.
 ///
-/// # Errors Fails if there are no notes or the sink cannot be written.
+/// # Errors
+/// Fails if there are no notes or the sink cannot be written.
 fn read_files(
     path: &Path,
     sink: &mut Sink<'_>,

@@ -21,7 +21,8 @@ pub const SOURCE: FileSource = FileSource {
 
 /// Reads the file, all parts of an unpacked export, or the zip archive.
 ///
-/// # Errors Fails if there is no such file or the sink cannot be written.
+/// # Errors
+/// Fails if there is no such file or the sink cannot be written.
 fn read_files(
     path: &Path,
     sink: &mut Sink<'_>,

@@ -77,8 +77,9 @@ pub type InputReader<'a> = TextReader<Box<dyn Read + 'a>>;
 impl Inputs {
     /// Finds the files below a path.
     ///
-    /// # Errors Fails if nothing exists at the path, or no wanted file. The message names files that look like
-    /// wanted ones.
+    /// # Errors
+    /// Fails if nothing exists at the path, or no wanted file. The message names files that look like wanted
+    /// ones.
     pub fn find_files(path: &Path, wanted: Wanted) -> Result<Self, TransferError> {
         let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, wanted, &error))?;
         let mut inputs = Self {
@@ -375,7 +376,8 @@ fn open_regular(path: &Path) -> io::Result<File> {
 
 /// Returns whether a file is a zip archive, by its first bytes.
 ///
-/// # Errors Fails if it is not readable.
+/// # Errors
+/// Fails if it is not readable.
 pub fn is_zip(path: &Path) -> io::Result<bool> {
     let mut begin = Vec::new();
     open_regular(path)?.take(4).read_to_end(&mut begin)?;
@@ -506,8 +508,8 @@ impl<R: Read> Read for Counted<'_, R> {
 
 /// Copies the single wanted file of an archive to `out`.
 ///
-/// # Errors Fails if the archive has none or several of them, if it is not readable, or if the copy cannot be
-/// written.
+/// # Errors
+/// Fails if the archive has none or several of them, if it is not readable, or if the copy cannot be written.
 pub fn extract_single(
     path: &Path,
     wanted: Wanted,

@@ -72,7 +72,8 @@ struct Scanner<'a> {
 /// Passes the elements of the outermost array, or of the arrays that are `members` of the outermost object, to
 /// `each`.
 ///
-/// # Errors Returns the error of the reader or of `each`.
+/// # Errors
+/// Returns the error of the reader or of `each`.
 pub(super) fn read_elements<E: From<io::Error>>(
     reader: &mut impl BufRead,
     members: &[&str],

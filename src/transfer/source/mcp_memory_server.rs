@@ -44,7 +44,8 @@ struct Relation {
 
 /// Reads the file, the folder or the zip archive with it.
 ///
-/// # Errors Fails if there is no such file or the sink cannot be written.
+/// # Errors
+/// Fails if there is no such file or the sink cannot be written.
 fn read_files(
     path: &Path,
     sink: &mut Sink<'_>,

@@ -24,7 +24,8 @@ pub const WANTED: Wanted = Wanted {
 
 /// Reads a JSON export, a folder or a zip archive with such files.
 ///
-/// # Errors Fails if there is no such file or the sink cannot be written.
+/// # Errors
+/// Fails if there is no such file or the sink cannot be written.
 pub fn read_export(
     path: &Path,
     sink: &mut Sink<'_>,
@@ -51,7 +52,8 @@ pub fn read_export(
 
 /// Adds one memory of the export, or one row of the table.
 ///
-/// # Errors Fails if the sink cannot be written.
+/// # Errors
+/// Fails if the sink cannot be written.
 pub fn add_row(
     place: &str,
     row: &Map<String, Value>,

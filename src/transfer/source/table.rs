@@ -188,7 +188,8 @@ impl Rows {
 
     /// Adds a row.
     ///
-    /// # Errors Fails if the sink cannot be written.
+    /// # Errors
+    /// Fails if the sink cannot be written.
     pub fn add_row(
         &mut self,
         table: &str,

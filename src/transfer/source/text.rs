@@ -242,7 +242,8 @@ pub enum TextLine {
 
 /// Reads the next line of at most `limit` bytes of valid text.
 ///
-/// # Errors Fails if the reader fails.
+/// # Errors
+/// Fails if the reader fails.
 pub fn next_line(reader: &mut impl BufRead, limit: usize) -> io::Result<Option<TextLine>> {
     let line = next_raw_line(reader, limit)?;
     Ok(line.map(|line| match line.bytes {
@@ -264,7 +265,8 @@ pub struct RawLine {
 
 /// Reads the next line and keeps at most `limit` bytes of it in memory.
 ///
-/// # Errors Fails if the reader fails.
+/// # Errors
+/// Fails if the reader fails.
 pub fn next_raw_line(
     reader: &mut (impl BufRead + ?Sized),
     limit: usize,

@@ -77,7 +77,7 @@ async fn protected(store: &dyn Store, scope: &Scope, content: &str) -> Uuid {
     store_one(store, scope, item).await
 }
 
-/// The fields that an undo must restore: all except those that record a change.
+/// Returns the fields that an undo must restore: all except those that record a change.
 fn plain(memory: Memory) -> Memory {
     Memory {
         version: 0,

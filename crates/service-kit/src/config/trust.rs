@@ -57,7 +57,8 @@ impl User {
 
     /// Checks owner, mode and access control list of the file or directory at `path`, which has this metadata.
     ///
-    /// # Errors Fails if another user owns it, or if everyone, a foreign group or another user may write to it.
+    /// # Errors
+    /// Fails if another user owns it, or if everyone, a foreign group or another user may write to it.
     pub fn check(&self, path: &Path, metadata: &Metadata) -> Result<(), TrustError> {
         self.check_owner(metadata)?;
         let (mode, group) = (metadata.mode(), metadata.gid());
@@ -119,8 +120,8 @@ impl User {
 
     /// Follows symbolic links. The caller must still check owner and mode of the returned path.
     ///
-    /// # Errors Fails if a link belongs to another user, or if everyone may replace the entries of a directory on the
-    /// way.
+    /// # Errors
+    /// Fails if a link belongs to another user, or if everyone may replace the entries of a directory on the way.
     pub fn resolve(&self, path: &Path) -> Result<PathBuf, TrustError> {
         let mut path = std::path::absolute(path)?;
         for _ in 0..MAX_LINKS {
@@ -157,7 +158,7 @@ impl User {
     }
 }
 
-/// The sticky bit, as of `/tmp`, prevents users from replacing the entries of others.
+/// Checks the directories above. The sticky bit, as of `/tmp`, prevents users from replacing the entries of others.
 fn check_ancestors(directory: &Path) -> Result<(), TrustError> {
     for ancestor in directory.ancestors() {
         let mode = fs::metadata(ancestor)?.mode();

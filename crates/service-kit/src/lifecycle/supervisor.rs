@@ -189,8 +189,8 @@ impl Supervisor {
         &self.inner.soft
     }
 
-    /// Cancelled when the drain budget is exceeded, for resources outside of supervised tasks such as open connections.
-    /// Supervised tasks are dropped at their next await.
+    /// Cancelled when the drain budget is exceeded, for resources outside of supervised tasks, for example open
+    /// connections. Supervised tasks are dropped at their next await.
     pub fn aborting(&self) -> &CancellationToken {
         &self.inner.hard
     }
@@ -282,8 +282,8 @@ impl Supervisor {
         drop(self.spawn_tracked(&self.inner.work, name, watched));
     }
 
-    /// Starts work that must finish even if its caller disconnects, such as a transaction. A stop waits for it within the
-    /// drain budget. Dropping the returned future does not cancel the work.
+    /// Starts work that must finish even if its caller disconnects, for example a transaction. A stop waits for it
+    /// within the drain budget. Dropping the returned future does not cancel the work.
     pub fn spawn_request<F>(
         &self,
         name: &'static str,
@@ -364,7 +364,7 @@ impl Supervisor {
             .join(", ")
     }
 
-    /// The only place that spawns tasks.
+    /// Spawns a task. No other function spawns.
     fn spawn_tracked<F>(
         &self,
         tracker: &TaskTracker,

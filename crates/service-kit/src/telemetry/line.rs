@@ -10,7 +10,7 @@ use tracing::Level;
 
 use super::Service;
 
-/// Longest text in a line; the journal cuts lines at 48 KB.
+/// Maximum length of a text in a line; the journal cuts lines at 48 KB.
 const MAX_TEXT: usize = 8 * 1024;
 
 /// Keys of every JSON line. Fields of an event with such a name get the prefix `field_`.
@@ -58,7 +58,7 @@ pub(super) fn render_line(
     line
 }
 
-/// The prefix of sd-daemon(3).
+/// Returns the prefix of sd-daemon(3).
 fn priority_prefix(level: Level) -> &'static [u8] {
     match level {
         Level::ERROR => b"<3>",

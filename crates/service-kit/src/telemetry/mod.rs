@@ -153,7 +153,8 @@ fn flush_queues(queues: &[Queue], longest: Duration) -> bool {
 
 /// Starts logging for the whole process, and logs panics.
 ///
-/// # Errors Fails if the log file cannot be opened, no thread can be started, or logging was started before.
+/// # Errors
+/// Fails if the log file cannot be opened, no thread can be started, or logging was started before.
 pub fn init(
     options: &LogOptions,
     service: &Service,

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use super::Notifier;
 use super::heartbeat::lock_mutex;
 
-/// The lines conmon 2.1 relays; it drops all others.
+/// Returns whether conmon 2.1 relays the line; it drops all others.
 fn relayed(line: &str) -> bool {
     const WHOLE: [&str; 5] = [
         "READY=1",

@@ -88,7 +88,7 @@ fn a_limit_counts_only_with_a_socket_to_ping() {
 fn a_receiver_that_never_reads_does_not_stop_us() {
     let (systemd, _socket) = Systemd::bind();
     let notifier = systemd.notifier(Some(secs(60)));
-    // The kernel's queue holds about ten datagrams.
+    // The kernel's queue has room for about ten datagrams.
     let begun = std::time::Instant::now();
     for _ in 0..14 {
         notifier.ping();

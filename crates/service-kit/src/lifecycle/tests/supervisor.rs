@@ -21,7 +21,7 @@ impl SignalSource for mpsc::UnboundedReceiver<Signal> {
 /// Exit codes and their times.
 pub(super) type Exits = Arc<Mutex<Vec<(i32, Instant)>>>;
 
-/// A sentinel whose exits are recorded.
+/// Starts a sentinel whose exits are recorded.
 pub(super) fn guard(
     supervisor: &Supervisor,
     notifier: &Notifier,

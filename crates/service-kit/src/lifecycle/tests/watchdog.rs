@@ -16,7 +16,7 @@ const FAILS: u8 = 2;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A service with one essential loop, whose heartbeat the test holds.
+/// A service with one essential loop, whose heartbeat belongs to the test.
 struct Service {
     systemd: Systemd,
     supervisor: Supervisor,
