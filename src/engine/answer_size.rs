@@ -1,9 +1,11 @@
 //! Limits on answers, independent of a caller's request. The memory that an answer needs is a multiple of its
 //! text, and a large multiple if metadata and properties have many small values.
 
-use super::recall::MOST_MAX_CHARS;
 use crate::domain::ObjectText;
 
+/// Range of `max_chars`: the characters of an answer that a caller may ask for.
+pub(super) const LEAST_MAX_CHARS: usize = 100;
+pub(super) const MOST_MAX_CHARS: usize = 1_000_000;
 /// Maximum number of objects and arrays in the memories or the history of one answer.
 pub(super) const MOST_CONTAINERS: usize = 10_000;
 /// Number of full memories, entities or relations that are read from the database at once.

@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::answer_size::{MOST_CONTAINERS, PORTION};
+use super::answer_size::{LEAST_MAX_CHARS, MOST_CONTAINERS, MOST_MAX_CHARS, PORTION};
 use super::link::accept_name;
-use super::recall::{LEAST_MAX_CHARS, MOST_MAX_CHARS};
 use super::reference::check_ids;
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, EntityDetail, MemoryView};

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::answer_size::{MOST_CONTAINERS, PORTION};
+use super::answer_size::{LEAST_MAX_CHARS, MOST_CONTAINERS, MOST_MAX_CHARS, PORTION};
 use super::recall_page::{AnswerForm, ExplainedPage};
 use super::recall_search::{MAX_RANKED, Ranking};
 use super::recall_view::{AnswerPrinter, Detail, RecallOutput, round_score};
@@ -26,9 +26,6 @@ const DEFAULT_LIMIT: usize = 10;
 const OFF_TOPIC_LIMIT: usize = 5;
 /// Default maximum of characters of an answer.
 const DEFAULT_MAX_CHARS: usize = 12_000;
-/// Minimum of the maximum number of characters of an answer.
-pub(super) const LEAST_MAX_CHARS: usize = 100;
-pub(super) const MOST_MAX_CHARS: usize = 1_000_000;
 /// Maximum number of ranked hits that one page reads for each hit of its limit: the others are folded into earlier
 /// ones.
 const MOST_FOLDED: usize = 5;

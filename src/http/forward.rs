@@ -7,9 +7,8 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::intake::busy;
 use super::message::{Arguments, Message};
-use super::rpc_error;
+use super::rpc_error::{self, RpcError};
 use crate::mcp::Admission;
 
 /// Passes one message to the protocol library and returns its answer.
@@ -35,7 +34,7 @@ pub(super) async fn forward_message(parts: &Parts, message: Message, next: Next)
     let admission: Option<Admission> = parts.extensions.get().cloned();
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
     if admission.is_some_and(|admission| admission.take_refusal()) {
-        return busy().with_id(id).into_response();
+        return RpcError::no_capacity().with_id(id).into_response();
     }
     rpc_error::from_plain_text(response, id).await
 }

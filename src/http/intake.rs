@@ -135,7 +135,7 @@ impl Intake {
         } else {
             match self.budget.call(bytes.len(), &scan).await {
                 Ok(call) => Some(call),
-                Err(_) => return busy().with_id(id).into_response(),
+                Err(_) => return RpcError::no_capacity().with_id(id).into_response(),
             }
         };
         let messages = match parse(bytes, scan, &parts.headers).await {
@@ -206,7 +206,7 @@ impl Intake {
                     .push(&frame, wanted, &self.budget)
                     .await
                     .err()
-                    .map(|Exhausted| busy())
+                    .map(|Exhausted| RpcError::no_capacity())
             };
             if refusal.is_some() {
                 collected = Collected::default();
@@ -315,12 +315,6 @@ fn has_json(headers: &HeaderMap) -> bool {
 fn is_compressed(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
     codings.any(|coding| !coding.is_empty() && !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
-pub(super) fn busy() -> RpcError {
-    RpcError::busy(
-        "the service is busy with other requests: nothing was done, try again in some seconds",
-    )
 }
 
 fn too_much(excess: Excess) -> RpcError {

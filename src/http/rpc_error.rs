@@ -56,6 +56,13 @@ impl RpcError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER_ERROR, message)
     }
 
+    /// Other requests use all the capacity.
+    pub(super) fn no_capacity() -> Self {
+        Self::busy(
+            "the service is busy with other requests: nothing was done, try again in some seconds",
+        )
+    }
+
     pub(super) fn with_id(mut self, id: Option<Value>) -> Self {
         self.id = id;
         self

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Conflicts, Report, TransferError};
+use super::TransferError;
+use super::report::Report;
 use crate::domain::{Memory, Scope};
 use crate::store::port::{Imported, MemoryRecord, MentionRecord, Record};
 use crate::store::{HistoryQuery, Store};
@@ -15,6 +16,15 @@ use crate::store::{HistoryQuery, Store};
 const PAGE_ENTRIES: usize = 100;
 /// and their approximate size in bytes.
 const PAGE_BYTES: usize = 1024 * 1024;
+
+/// Handling of a memory whose ID is stored with another text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflicts {
+    /// The stored one is kept, and the other one is reported as left out.
+    Report,
+    /// Both are kept, the new one under another ID, unless the stored one was edited here.
+    KeepBoth,
+}
 
 /// The new IDs of conflicting memories, by their IDs in the file.
 pub(super) type Renamed = HashMap<Uuid, Uuid>;

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::check::{accept_name, accept_type, check_memory, truncate_time};
 use super::fit::{fit_metadata, replace_nul, truncate_text};
+use super::foreign_time::parse_time;
 use super::format::{self, End};
 use super::{Problems, TransferError};
 use crate::domain::graph::DEFAULT_WEIGHT;
@@ -183,7 +184,7 @@ impl<'a> Sink<'a> {
 
     /// Parses a time in the formats of other programs; warns about any other value.
     pub fn read_time(&mut self, place: &str, field: &str, value: &Value) -> Option<DateTime<Utc>> {
-        let at = self.accept_time(super::source::parse_time(value));
+        let at = self.accept_time(parse_time(value));
         let is_absent =
             value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty());
         if at.is_none() && !is_absent {

@@ -2,16 +2,16 @@
 //! portion is one transaction, and existing records are left unchanged, so that repeating an interrupted import
 //! continues it.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::conflict::Renamed;
+use super::conflict::{Conflicts, Renamed};
 use super::export::to_hex;
 use super::format::{self, End, Line};
+use super::report::Report;
 use super::source::text::{TextReader, next_raw_line};
 use super::{Problem, Problems, TransferError, conflict};
 use crate::domain::Scope;
@@ -37,15 +37,6 @@ pub struct Checked {
     pub problems: Problems,
 }
 
-/// Handling of a memory whose ID is stored with another text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Conflicts {
-    /// The stored one is kept, and the other one is reported as left out.
-    Report,
-    /// Both are kept, the new one under another ID, unless the stored one was edited here.
-    KeepBoth,
-}
-
 /// How an import is done.
 #[derive(Debug, Clone)]
 pub struct Imports {
@@ -55,37 +46,6 @@ pub struct Imports {
     pub keep_going: bool,
     /// Handling of memories that are already stored with another text.
     pub conflicts: Conflicts,
-}
-
-/// The result of an import.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Number of stored records.
-    pub created: u64,
-    /// Stored records by kind: `memories`, `entities` and so on.
-    pub created_by_kind: BTreeMap<&'static str, u64>,
-    /// Number of records that were stored before.
-    pub present: u64,
-    /// Records that were not stored, with the reasons.
-    pub problems: Problems,
-    /// Records that were stored in a changed form.
-    pub warnings: Problems,
-}
-
-impl Report {
-    /// Counts a record that was stored.
-    pub(super) fn count_created(&mut self, record: &Record) {
-        self.created += 1;
-        let kind = match record {
-            Record::Memory(_) => "memories",
-            Record::Entity(_) => "entities",
-            Record::Relation(_) => "relations",
-            Record::Mention(_) => "mentions",
-            Record::Focus(_) => "items of working memory",
-            Record::Review(_) => "reviews",
-        };
-        *self.created_by_kind.entry(kind).or_default() += 1;
-    }
 }
 
 /// A line, or the reason why it is not text, and whether it ends with a line end.

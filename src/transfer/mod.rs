@@ -13,13 +13,17 @@ mod conflict;
 pub mod convert;
 pub mod export;
 mod fit;
+mod foreign_time;
 pub mod format;
 pub mod import;
+mod report;
 pub mod source;
 
+pub use conflict::Conflicts;
 pub use convert::{Converted, Sink};
 pub use export::{Exported, export_snapshot};
-pub use import::{Checked, Conflicts, Imports, Report, check_file, import_file};
+pub use import::{Checked, Imports, check_file, import_file};
+pub use report::Report;
 
 /// The reason why an export or import failed.
 #[derive(Debug, thiserror::Error)]

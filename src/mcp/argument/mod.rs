@@ -28,6 +28,7 @@ mod fold;
 mod json_text;
 mod name;
 mod note;
+mod number;
 mod path;
 mod reader;
 mod shape;

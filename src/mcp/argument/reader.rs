@@ -18,8 +18,6 @@ mod lift;
 mod meant;
 mod scalar;
 
-pub(super) use scalar::whole_number;
-
 /// Maximum number of problems that are kept; an error lists fewer.
 const MAX_PROBLEMS: usize = 1_000;
 /// Maximum number of different unknown names in one call, because each is compared with every known one.

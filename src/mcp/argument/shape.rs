@@ -6,6 +6,7 @@ use rmcp::model::JsonObject;
 use serde_json::{Map, Value, json};
 
 use super::fold::fold_name;
+use super::number::whole_number;
 
 /// Maximum depth of a schema; parameters are far below it.
 const MAX_DEPTH: usize = 12;
@@ -340,9 +341,7 @@ fn required_fields(object: &Object) -> String {
 fn compile_integer(schema: &JsonObject) -> Shape {
     let bound = |name: &str| {
         let value = schema.get(name)?;
-        value
-            .as_i64()
-            .or_else(|| super::reader::whole_number(value.as_f64()?))
+        value.as_i64().or_else(|| whole_number(value.as_f64()?))
     };
     let (least, most) = match schema.get("format").and_then(Value::as_str) {
         Some("uint32") => (0, i64::from(u32::MAX)),

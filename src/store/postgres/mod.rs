@@ -98,7 +98,7 @@ pub struct PostgresStore {
     preparing: tokio::sync::Mutex<()>,
     vector_search: VectorSearch,
     vectors: recent::RecentCounts<(), f64>,
-    counts: search::ScopeCounts,
+    counts: recent::ScopeCounts,
     gathering: Gathering,
     writes: WriteHealth,
 }
@@ -127,7 +127,7 @@ impl PostgresStore {
             preparing: tokio::sync::Mutex::new(()),
             vector_search: VectorSearch::default(),
             vectors: recent::RecentCounts::default(),
-            counts: search::ScopeCounts::default(),
+            counts: recent::ScopeCounts::default(),
             gathering: Gathering::default(),
             writes: WriteHealth::default(),
         }

@@ -5,6 +5,22 @@ use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::domain::Scope;
+
+/// Recent counts by scope.
+#[derive(Debug, Default)]
+pub(super) struct ScopeCounts {
+    /// Memories.
+    pub(super) documents: RecentCounts<String, u64>,
+    /// Number of memories that contain a common term.
+    pub(super) common: RecentCounts<(String, String), i64>,
+}
+
+/// Returns the cache key of a scope.
+pub(super) fn scope_key(scope: &Scope) -> String {
+    scope.readable().collect::<Vec<_>>().join("\0")
+}
+
 /// Maximum age of a count.
 const OLDEST: Duration = Duration::from_secs(60);
 /// Maximum number of counts.

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::attempt::{Effect, attempt, commit};
 use super::corpus_sql::CORPUS_STATS;
 use super::fault::{self, Fault};
-use super::recent::RecentCounts;
+use super::recent::{ScopeCounts, scope_key};
 use super::row::LexicalRow;
 use super::{
     COUNTED_POSTINGS, FilterColumns, PostgresStore, bounded, context, natural, sql, vector,
@@ -28,20 +28,6 @@ use crate::store::{
 const COMMON: i64 = 500;
 /// Maximum number of terms whose frequencies in a memory are packed into one number, with at least seven bits per term.
 const FEW: usize = 9;
-
-/// Recent counts by scope.
-#[derive(Debug, Default)]
-pub(super) struct ScopeCounts {
-    /// Number of memories.
-    pub(super) documents: RecentCounts<String, u64>,
-    /// Number of memories that contain a common term.
-    common: RecentCounts<(String, String), i64>,
-}
-
-/// Returns the cache key of a scope.
-pub(super) fn scope_key(scope: &Scope) -> String {
-    scope.readable().collect::<Vec<_>>().join("\0")
-}
 
 #[async_trait]
 impl SearchStore for PostgresStore {

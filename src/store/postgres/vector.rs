@@ -11,9 +11,9 @@ use tokio::time::timeout;
 
 use super::attempt::{Attempts, Effect, attempt, begin, commit};
 use super::fault::Fault;
+use super::recent::scope_key;
 use super::row::SemanticRow;
 use super::row_security::View;
-use super::search::scope_key;
 use super::vector_sql::Way;
 use super::{CHECK, FilterColumns, PostgresStore, migration, natural, sql, vector_sql};
 use crate::domain::memory::embedded_text;

@@ -8,12 +8,11 @@ use serde_json::{Map, Value};
 
 use super::front_matter::{self, Document};
 use super::input::{Inputs, Wanted};
-use super::{
-    FileSource, Progress, input_problem, parse_time, read_text, report_skipped, scalar_text,
-};
+use super::{FileSource, Progress, input_problem, read_text, report_skipped, scalar_text};
 use crate::store::port::EntityName;
 use crate::transfer::TransferError;
 use crate::transfer::convert::{ForeignMemory, Sink};
+use crate::transfer::foreign_time::parse_time;
 
 /// The program and its data.
 pub const SOURCE: FileSource = FileSource {

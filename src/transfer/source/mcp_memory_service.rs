@@ -10,6 +10,7 @@ use super::{Item, Progress, describe_kind, each_item, parse_labels, parse_object
 use crate::domain::Kind;
 use crate::transfer::TransferError;
 use crate::transfer::convert::{ForeignMemory, Sink};
+use crate::transfer::foreign_time::parse_time;
 
 /// The name of the program.
 pub const NAME: &str = "mcp-memory-service";
@@ -99,8 +100,8 @@ pub fn add_row(
         tags,
         importance,
         metadata,
-        created_at: created_at.or_else(|| super::parse_time(get("created_at_iso"))),
-        updated_at: updated_at.or_else(|| super::parse_time(get("updated_at_iso"))),
+        created_at: created_at.or_else(|| parse_time(get("created_at_iso"))),
+        updated_at: updated_at.or_else(|| parse_time(get("updated_at_iso"))),
         ..ForeignMemory::default()
     };
     sink.add_memory(place, foreign).map(drop)

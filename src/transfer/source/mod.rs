@@ -5,7 +5,6 @@ use std::io::BufRead;
 use std::path::Path;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -255,64 +254,6 @@ fn input_problem(path: &std::path::Path, text: impl std::fmt::Display) -> Transf
         place: path.display().to_string(),
         text: text.to_string(),
     })
-}
-
-/// Parses a time in the formats of other programs: RFC 3339, without a zone, or seconds, milliseconds or
-/// microseconds since 1970.
-pub(super) fn parse_time(value: &Value) -> Option<DateTime<Utc>> {
-    match value {
-        Value::Number(number) => since_1970(number.as_f64()?),
-        Value::String(text) => {
-            let text = text.trim();
-            if let Ok(number) = text.parse::<f64>() {
-                // A smaller number is a year.
-                return since_1970(number).filter(|_| number > 1e6);
-            }
-            DateTime::parse_from_rfc3339(text)
-                .map(|at| at.to_utc())
-                .ok()
-                .or_else(|| {
-                    let forms = [
-                        "%Y-%m-%dT%H:%M:%S%.f",
-                        "%Y-%m-%d %H:%M:%S%.f",
-                        "%Y-%m-%d %H:%M",
-                    ];
-                    let local = forms
-                        .iter()
-                        .find_map(|form| chrono::NaiveDateTime::parse_from_str(text, form).ok());
-                    let zoned = ["%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M:%S%.f%#z"];
-                    let zoned = || {
-                        zoned
-                            .iter()
-                            .find_map(|form| DateTime::parse_from_str(text, form).ok())
-                    };
-                    let day = || {
-                        chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d")
-                            .ok()?
-                            .and_hms_opt(0, 0, 0)
-                    };
-                    local
-                        .map(|at| at.and_utc())
-                        .or_else(|| zoned().map(|at| at.to_utc()))
-                        .or_else(|| Some(day()?.and_utc()))
-                })
-        }
-        _ => None,
-    }
-}
-
-/// The size determines the unit: in seconds, all numbers up to the year 5138 have fewer digits.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a number that does not fit is no time, and chrono refuses it"
-)]
-fn since_1970(number: f64) -> Option<DateTime<Utc>> {
-    let micros = match number.abs() {
-        ..1e11 => number * 1e6,
-        ..1e14 => number * 1e3,
-        _ => number,
-    };
-    DateTime::from_timestamp_micros(micros.round() as i64)
 }
 
 /// Parses labels from a list, from a text with commas, or from JSON in a text.

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::{parse_key, parse_labels, parse_object, parse_time};
+use super::{parse_key, parse_labels, parse_object};
 use crate::domain::{Episode, Kind};
 use crate::store::port::EntityName;
 use crate::transfer::TransferError;
 use crate::transfer::convert::{ForeignMemory, Sink};
+use crate::transfer::foreign_time::parse_time;
 
 /// The name of the program.
 pub const NAME: &str = "cognitive-memory-python";

@@ -4,6 +4,7 @@ use chrono::SecondsFormat;
 use serde_json::Value;
 
 use super::super::fold::fold_name;
+use super::super::number::whole_number;
 use super::super::path::Path;
 use super::super::shape::{Choice, Shape, Text};
 use super::super::{shorten_text, show_value};
@@ -243,15 +244,4 @@ impl Reader<'_> {
 fn percent(text: &str) -> Option<f64> {
     let number: f64 = text.trim().strip_suffix('%')?.trim().parse().ok()?;
     Some(number / 100.0)
-}
-
-/// Returns a number without a fraction, within the range that every JSON implementation represents
-/// exactly.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "checked to be whole and below 2^53"
-)]
-pub(in super::super) fn whole_number(number: f64) -> Option<i64> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
