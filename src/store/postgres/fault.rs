@@ -110,13 +110,19 @@ pub(super) fn transaction_pooling(
     options: &PgConnectOptions,
     source: Option<sqlx::Error>,
 ) -> StoreError {
-    let reason = format!(
+    StoreError::Setup {
+        reason: pooling_reason(options),
+        source,
+    }
+}
+
+fn pooling_reason(options: &PgConnectOptions) -> String {
+    format!(
         "{} is a connection pooler in transaction mode, which mixes up the sessions that the memory needs: use the \
          server's own address or a pooler in session mode (PgBouncer: pool_mode = session; Supabase: port 5432; Neon: \
          the host name without -pooler)",
         place(options)
-    );
-    StoreError::Setup { reason, source }
+    )
 }
 
 /// Adds what a caller must know when a write was interrupted.
@@ -146,146 +152,131 @@ pub(super) fn no_connection(options: &PgConnectOptions, why: NoConnection) -> St
     }
 }
 
-/// A driver's error in the words of the store.
+/// The class of a driver's error, with what the operator should know.
+enum Explained {
+    /// The settings or the database have to be changed.
+    Setup(String),
+    /// Waiting may help.
+    Unavailable(String),
+    /// The program does not expect this error.
+    Unknown,
+}
+
+/// Translates a driver's error into one of the store.
 pub(super) fn translate(
     options: &PgConnectOptions,
     during: &'static str,
     error: sqlx::Error,
 ) -> StoreError {
+    let explained = match &error {
+        sqlx::Error::Database(inner) => {
+            let code = inner.code().unwrap_or_default();
+            explain_setup(options, &code, inner.message())
+                .map(Explained::Setup)
+                .or_else(|| {
+                    explain_outage(options, &code, inner.message()).map(Explained::Unavailable)
+                })
+                .unwrap_or(Explained::Unknown)
+        }
+        other => explain_connection(options, other),
+    };
+    match explained {
+        Explained::Setup(reason) => StoreError::Setup {
+            reason,
+            source: Some(error),
+        },
+        Explained::Unavailable(reason) => unavailable(reason, Some(error)),
+        Explained::Unknown => StoreError::Internal {
+            during,
+            source: error,
+        },
+    }
+}
+
+/// Explains an error that the server did not report itself.
+fn explain_connection(options: &PgConnectOptions, error: &sqlx::Error) -> Explained {
+    let place = place(options);
+    match error {
+        sqlx::Error::Io(io) => {
+            Explained::Unavailable(format!("{place} cannot be reached ({})", io.kind()))
+        }
+        sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+            Explained::Unavailable(format!("the connection to {place} broke"))
+        }
+        sqlx::Error::Tls(_) => Explained::Setup(format!(
+            "no encrypted connection to {place}: check MEMORY_DATABASE_SSLMODE and its certificate"
+        )),
+        sqlx::Error::Configuration(_) => Explained::Setup(
+            "the database settings cannot be used: check MEMORY_DATABASE_URL".to_owned(),
+        ),
+        _ => Explained::Unknown,
+    }
+}
+
+/// Explains an error of the server that lasts until somebody changes a setting, a role or the database.
+fn explain_setup(options: &PgConnectOptions, code: &str, message: &str) -> Option<String> {
     let place = place(options);
     let user = options.get_username();
     let database = options.get_database().unwrap_or(user);
-    let reason = match &error {
-        sqlx::Error::Io(io) => format!("{place} cannot be reached ({})", io.kind()),
-        sqlx::Error::Tls(_) => {
-            let reason = format!(
-                "no encrypted connection to {place}: check MEMORY_DATABASE_SSLMODE and its certificate"
-            );
-            return StoreError::Setup {
-                reason,
-                source: Some(error),
-            };
-        }
-        sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
-            format!("the connection to {place} broke")
-        }
-        sqlx::Error::Configuration(_) => {
-            let reason =
-                "the database settings cannot be used: check MEMORY_DATABASE_URL".to_owned();
-            return StoreError::Setup {
-                reason,
-                source: Some(error),
-            };
-        }
-        sqlx::Error::Database(inner) => {
-            let code = inner.code().unwrap_or_default().into_owned();
-            match code.as_str() {
-                "28000" if demands_encryption(inner.message()) => {
-                    let reason = format!(
-                        "{place} accepts encrypted connections only: set MEMORY_DATABASE_SSLMODE=require, or \
-                         sslmode=require in MEMORY_DATABASE_URL"
-                    );
-                    return StoreError::Setup {
-                        reason,
-                        source: Some(error),
-                    };
-                }
-                "28P01" | "28000" => {
-                    let reason = format!(
-                        "{place} does not let user {user:?} in: check MEMORY_DATABASE_USER and \
-                         MEMORY_DATABASE_PASSWORD (or its file), and the server's pg_hba.conf"
-                    );
-                    return StoreError::Setup {
-                        reason,
-                        source: Some(error),
-                    };
-                }
-                // Prepared statements that are missing, or that somebody else made.
-                "26000" | "42P05" => return transaction_pooling(options, Some(error)),
-                // Only poolers say this, of the parameters of a new connection.
-                "08P01" if inner.message().contains("startup parameter") => {
-                    let reason = format!(
-                        "the connection pooler at {place} refuses a parameter ({}): remove it from \
-                         MEMORY_DATABASE_URL, or add it to ignore_startup_parameters of PgBouncer",
-                        inner.message()
-                    );
-                    return StoreError::Setup {
-                        reason,
-                        source: Some(error),
-                    };
-                }
-                "3D000" => {
-                    let reason = format!(
-                        "{place} has no database {database:?}: create it with \
-                         CREATE DATABASE \"{database}\" OWNER \"{user}\" ENCODING 'UTF8' TEMPLATE template0"
-                    );
-                    return StoreError::Setup {
-                        reason,
-                        source: Some(error),
-                    };
-                }
-                "42501" => {
-                    let reason = format!(
-                        "user {user:?} lacks rights in database {database:?}: use the role that made the tables, or as \
-                         that role or a superuser GRANT the rights on the schema and its tables to \"{user}\""
-                    );
-                    return StoreError::Setup {
-                        reason,
-                        source: Some(error),
-                    };
-                }
-                "42P01" | "42703" => {
-                    let reason = format!(
-                        "the schema of database {database:?} is not the one this program made: restart it, which \
-                         brings the schema up to date, or restore the database"
-                    );
-                    return StoreError::Setup {
-                        reason,
-                        source: Some(error),
-                    };
-                }
-                "53300" => format!(
-                    "{place} has no free connection: lower MEMORY_DATABASE_POOL, or raise max_connections there (or the \
-                     connection limit of the role or database)"
-                ),
-                "53100" => format!("the disk of {place} is full: free space there"),
-                "53200" => format!("{place} is out of memory"),
-                "57P03" => format!("{place} is starting up or shutting down"),
-                "57P01" | "57P02" => format!("{place} was shut down"),
-                "25006" => read_only(options),
-                "55P03" => "another change held the same memories for too long".to_owned(),
-                "57014" => "a statement took too long and was cancelled".to_owned(),
-                "40001" | "40P01" | "22012" | "23505" => {
-                    "too many changes to the same memories at the same moment".to_owned()
-                }
-                code if code.starts_with("53") => {
-                    format!("{place} is short of resources (SQLSTATE {code})")
-                }
-                code if code.starts_with("08") || code.starts_with("57P") => {
-                    format!(
-                        "the connection to {place} broke (SQLSTATE {code}: {})",
-                        inner.message()
-                    )
-                }
-                code if code.starts_with("58") => {
-                    format!("{place} has a system error (SQLSTATE {code})")
-                }
-                _ => {
-                    return StoreError::Internal {
-                        during,
-                        source: error,
-                    };
-                }
-            }
-        }
-        _ => {
-            return StoreError::Internal {
-                during,
-                source: error,
-            };
-        }
+    let reason = match code {
+        "28000" if demands_encryption(message) => format!(
+            "{place} accepts encrypted connections only: set MEMORY_DATABASE_SSLMODE=require, or \
+             sslmode=require in MEMORY_DATABASE_URL"
+        ),
+        "28P01" | "28000" => format!(
+            "{place} does not let user {user:?} in: check MEMORY_DATABASE_USER and \
+             MEMORY_DATABASE_PASSWORD (or its file), and the server's pg_hba.conf"
+        ),
+        // Prepared statements that are missing, or that another client prepared.
+        "26000" | "42P05" => pooling_reason(options),
+        // Only poolers report this about the parameters of a new connection.
+        "08P01" if message.contains("startup parameter") => format!(
+            "the connection pooler at {place} refuses a parameter ({message}): remove it from \
+             MEMORY_DATABASE_URL, or add it to ignore_startup_parameters of PgBouncer"
+        ),
+        "3D000" => format!(
+            "{place} has no database {database:?}: create it with \
+             CREATE DATABASE \"{database}\" OWNER \"{user}\" ENCODING 'UTF8' TEMPLATE template0"
+        ),
+        "42501" => format!(
+            "user {user:?} lacks rights in database {database:?}: use the role that made the tables, or as \
+             that role or a superuser GRANT the rights on the schema and its tables to \"{user}\""
+        ),
+        "42P01" | "42703" => format!(
+            "the schema of database {database:?} is not the one this program made: restart it, which \
+             brings the schema up to date, or restore the database"
+        ),
+        _ => return None,
     };
-    unavailable(reason, Some(error))
+    Some(reason)
+}
+
+/// Explains an error of the server that may end by itself.
+fn explain_outage(options: &PgConnectOptions, code: &str, message: &str) -> Option<String> {
+    let place = place(options);
+    let reason = match code {
+        "53300" => format!(
+            "{place} has no free connection: lower MEMORY_DATABASE_POOL, or raise max_connections there (or the \
+             connection limit of the role or database)"
+        ),
+        "53100" => format!("the disk of {place} is full: free space there"),
+        "53200" => format!("{place} is out of memory"),
+        "57P03" => format!("{place} is starting up or shutting down"),
+        "57P01" | "57P02" => format!("{place} was shut down"),
+        "25006" => read_only(options),
+        "55P03" => "another change held the same memories for too long".to_owned(),
+        "57014" => "a statement took too long and was cancelled".to_owned(),
+        "40001" | "40P01" | "22012" | "23505" => {
+            "too many changes to the same memories at the same moment".to_owned()
+        }
+        _ if code.starts_with("53") => format!("{place} is short of resources (SQLSTATE {code})"),
+        _ if code.starts_with("58") => format!("{place} has a system error (SQLSTATE {code})"),
+        _ if code.starts_with("08") || code.starts_with("57P") => {
+            format!("the connection to {place} broke (SQLSTATE {code}: {message})")
+        }
+        _ => return None,
+    };
+    Some(reason)
 }
 
 /// Why a server that can be read is of no use.
