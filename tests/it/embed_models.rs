@@ -164,186 +164,73 @@ fn changed(model: &str, file: &str, change: impl FnOnce(&mut Value)) -> tempfile
     copy
 }
 
+/// Settings that the program does not support: model, file, key, value, words of the error.
+const UNKNOWN_SETTINGS: &str = r#"
+bert-max-bf16 config.json model_type "albert" => albert
+bert-max-bf16 config.json model_type "modernbert" => modernbert
+bert-max-bf16 config.json is_decoder true => decoder
+bert-max-bf16 config.json position_embedding_type "relative_key" => relative_key
+bert-max-bf16 config.json hidden_act "silu" => silu
+bert-max-bf16 config.json num_attention_heads 7 => sizes
+bert-max-bf16 config.json intermediate_size 25 => intermediate.dense
+bert-max-bf16 1_Pooling/config.json pooling_mode "attention" => attention
+bert-max-bf16 1_Pooling/config.json pooling_mode ["cls","mean"] => one way of pooling
+bert-cls-prefixed 1_Pooling/config.json pooling_mode_max_tokens true => one way of pooling
+xlm-roberta-prompts 1_Pooling/config.json include_prompt false => prompt
+mpnet-last config.json relative_attention_num_buckets 16 => relative_attention
+distilbert-mean-two-dense 3_Dense/config.json activation_function "torch.nn.modules.activation.Mish" => Mish
+distilbert-mean-two-dense 3_Dense/config.json activation_function "somebody.else.Tanh" => somebody.else.Tanh
+distilbert-mean-two-dense 3_Dense/config.json module_input_name "token_embeddings" => token_embeddings
+distilbert-mean-two-dense 3_Dense/config.json use_residual true => use_residual
+distilbert-mean-two-dense 3_Dense/config.json in_features 16 => vectors of 20
+distilbert-mean-two-dense 3_Dense/config.json out_features 11 => 3_Dense/model.safetensors: tensor linear.weight
+distilbert-mean-two-dense 3_Dense/config.json bias true => 3_Dense/model.safetensors: there is no tensor linear.bias
+"#;
+
 #[test]
-fn what_is_not_known_is_refused_by_its_name() {
-    const POOLING: &str = "1_Pooling/config.json";
-    const TWO: &str = "distilbert-mean-two-dense";
-    const DENSE: &str = "3_Dense/config.json";
-    let set = |key: &'static str, value: Value| move |file: &mut Value| file[key] = value;
-    let module = |kind: &'static str| {
+fn unknown_settings_are_refused_by_name() {
+    let rows: Vec<&str> = UNKNOWN_SETTINGS.trim().lines().collect();
+    assert_eq!(rows.len(), 19);
+    for row in rows {
+        let (setting, words) = row.split_once(" => ").unwrap();
+        let [model, file, key, value] = setting.splitn(4, ' ').collect::<Vec<_>>()[..] else {
+            panic!("{row}")
+        };
+        let value: Value = serde_json::from_str(value).unwrap();
+        refuse(
+            &changed(model, file, |settings| settings[key] = value),
+            words,
+        );
+    }
+}
+
+#[test]
+fn unknown_modules_are_refused_by_name() {
+    let add_module = |kind: &'static str| {
         move |file: &mut Value| {
             let module =
                 json!({ "path": "3_More", "type": format!("sentence_transformers.models.{kind}") });
             file.as_array_mut().unwrap().push(module);
         }
     };
-    let copies = [
-        (
-            changed(
-                "bert-max-bf16",
-                "config.json",
-                set("model_type", json!("albert")),
-            ),
-            "albert",
-        ),
-        (
-            changed(
-                "bert-max-bf16",
-                "config.json",
-                set("model_type", json!("modernbert")),
-            ),
-            "modernbert",
-        ),
-        (
-            changed(
-                "bert-max-bf16",
-                "config.json",
-                set("is_decoder", json!(true)),
-            ),
-            "decoder",
-        ),
-        (
-            changed(
-                "bert-max-bf16",
-                "config.json",
-                set("position_embedding_type", json!("relative_key")),
-            ),
-            "relative_key",
-        ),
-        (
-            changed(
-                "bert-max-bf16",
-                "config.json",
-                set("hidden_act", json!("silu")),
-            ),
-            "silu",
-        ),
-        (
-            changed(
-                "bert-max-bf16",
-                "config.json",
-                set("num_attention_heads", json!(7)),
-            ),
-            "sizes",
-        ),
-        (
-            changed(
-                "bert-max-bf16",
-                "config.json",
-                set("intermediate_size", json!(25)),
-            ),
-            "intermediate.dense",
-        ),
-        (
-            changed(
-                "bert-max-bf16",
-                POOLING,
-                set("pooling_mode", json!("attention")),
-            ),
-            "attention",
-        ),
-        (
-            changed(
-                "bert-max-bf16",
-                POOLING,
-                set("pooling_mode", json!(["cls", "mean"])),
-            ),
-            "one way of pooling",
-        ),
-        (
-            changed(
-                "bert-cls-prefixed",
-                POOLING,
-                set("pooling_mode_max_tokens", json!(true)),
-            ),
-            "one way of pooling",
-        ),
-        (
-            changed(
-                "xlm-roberta-prompts",
-                POOLING,
-                set("include_prompt", json!(false)),
-            ),
-            "prompt",
-        ),
-        (
-            changed("roberta-mean", "modules.json", module("Dense")),
-            "3_More/config.json: it is missing",
-        ),
-        (
-            changed(TWO, "modules.json", |file| {
-                file.as_array_mut().unwrap().swap(1, 2)
-            }),
-            "Dense",
-        ),
-        (
-            changed(
-                TWO,
-                DENSE,
-                set(
-                    "activation_function",
-                    json!("torch.nn.modules.activation.Mish"),
-                ),
-            ),
-            "Mish",
-        ),
-        (
-            changed(
-                TWO,
-                DENSE,
-                set("activation_function", json!("somebody.else.Tanh")),
-            ),
-            "somebody.else.Tanh",
-        ),
-        (
-            changed(
-                TWO,
-                DENSE,
-                set("module_input_name", json!("token_embeddings")),
-            ),
-            "token_embeddings",
-        ),
-        (
-            changed(TWO, DENSE, set("use_residual", json!(true))),
-            "use_residual",
-        ),
-        (
-            changed(TWO, DENSE, set("in_features", json!(16))),
-            "vectors of 20",
-        ),
-        (
-            changed(TWO, DENSE, set("out_features", json!(11))),
-            "3_Dense/model.safetensors: tensor linear.weight",
-        ),
-        (
-            changed(TWO, DENSE, set("bias", json!(true))),
-            "3_Dense/model.safetensors: there is no tensor linear.bias",
-        ),
-        (
-            changed("roberta-mean", "modules.json", module("SpladePooling")),
-            "SpladePooling",
-        ),
-        (
-            changed("roberta-mean", "modules.json", |file| {
-                file.as_array_mut().unwrap().truncate(1)
-            }),
-            "Pooling",
-        ),
-        (
-            changed(
-                "mpnet-last",
-                "config.json",
-                set("relative_attention_num_buckets", json!(16)),
-            ),
-            "relative_attention",
-        ),
-    ];
-    for (copy, named) in copies {
-        let error = load(copy.path(), &LocalOptions::default())
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains(named), "{named} expected: {error}");
-    }
+    let missing = changed("roberta-mean", "modules.json", add_module("Dense"));
+    refuse(&missing, "3_More/config.json: it is missing");
+    let unsupported = changed("roberta-mean", "modules.json", add_module("SpladePooling"));
+    refuse(&unsupported, "SpladePooling");
+    let reordered = changed("distilbert-mean-two-dense", "modules.json", |file| {
+        file.as_array_mut().unwrap().swap(1, 2)
+    });
+    refuse(&reordered, "Dense");
+    let truncated = changed("roberta-mean", "modules.json", |file| {
+        file.as_array_mut().unwrap().truncate(1)
+    });
+    refuse(&truncated, "Pooling");
+}
+
+fn refuse(copy: &tempfile::TempDir, words: &str) {
+    let refused = load(copy.path(), &LocalOptions::default());
+    let error = refused.unwrap_err().to_string();
+    assert!(error.contains(words), "{words} expected: {error}");
 }
 
 /// A foreign `modules.json` could otherwise read and write files outside the model.

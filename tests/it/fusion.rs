@@ -105,34 +105,38 @@ fn scores_are_those_of_the_reference() {
         };
         let mut hits: Vec<Hit> = answer.hits.iter().map(hit_of).collect();
         fuse(&mut hits, &query);
-        for (hit, expected) in hits.iter().zip(&answer.hits) {
-            let time = nearness_to(hit.context.occurred_at.date_naive(), &query.spans);
-            assert!(
-                (time - expected.time).abs() < 1e-9,
-                "{} of {:?}: time {time}, {}",
-                expected.id,
-                answer.query,
-                expected.time
-            );
-            // The reference computes with 32-bit cosines.
-            let close = |a: f64, b: f64| (a - b).abs() < 2e-7;
-            assert!(
-                close(hit.coverage, expected.coverage),
-                "{} of {:?}: {hit:?}",
-                expected.id,
-                answer.query
-            );
-            assert!(
-                close(hit.score, expected.score),
-                "{} of {:?}: {hit:?}, {}",
-                expected.id,
-                answer.query,
-                expected.score
-            );
-            assert!(close(
-                hit.components.values().sum::<f64>() * hit.damping,
-                hit.score
-            ));
-        }
+        compare_hits(&hits, answer, &query);
+    }
+}
+
+fn compare_hits(hits: &[Hit], answer: &Answer, query: &FusionQuery) {
+    for (hit, expected) in hits.iter().zip(&answer.hits) {
+        let time = nearness_to(hit.context.occurred_at.date_naive(), &query.spans);
+        assert!(
+            (time - expected.time).abs() < 1e-9,
+            "{} of {:?}: time {time}, {}",
+            expected.id,
+            answer.query,
+            expected.time
+        );
+        // The reference computes with 32-bit cosines.
+        let close = |a: f64, b: f64| (a - b).abs() < 2e-7;
+        assert!(
+            close(hit.coverage, expected.coverage),
+            "{} of {:?}: {hit:?}",
+            expected.id,
+            answer.query
+        );
+        assert!(
+            close(hit.score, expected.score),
+            "{} of {:?}: {hit:?}, {}",
+            expected.id,
+            answer.query,
+            expected.score
+        );
+        assert!(close(
+            hit.components.values().sum::<f64>() * hit.damping,
+            hit.score
+        ));
     }
 }

@@ -34,7 +34,6 @@ fn a_cycle_through_a_re_export_is_found() {
     let source = |path: &str, code: &str| Source {
         path: path.to_owned(),
         code: code.to_owned(),
-        lines: 1,
     };
     let sources = [
         source("lib.rs", "mod a;\nmod b;"),

@@ -248,12 +248,8 @@ fn basic_memory_folder() {
     );
 }
 
-#[tokio::test]
-async fn tables_of_a_postgres_database() {
-    needs!(Postgres);
-    let database = Database::empty().await;
-    let mut connection = database.connection().await;
-    let sql = "CREATE TABLE l0_raw (id serial, session_id text, timestamp timestamptz, speaker text, content text, metadata jsonb); \
+/// Tables of another program.
+const FOREIGN_TABLES: &str = "CREATE TABLE l0_raw (id serial, session_id text, timestamp timestamptz, speaker text, content text, metadata jsonb); \
         INSERT INTO l0_raw (session_id, timestamp, speaker, content, metadata) VALUES \
             ('s1', '2025-01-01 10:00:00+01', 'user', 'Where is the key?', '{\"a\":1}'), \
             ('s1', '2025-01-01 10:00:05+01', 'assistant', 'Under the mat.', NULL); \
@@ -269,7 +265,16 @@ async fn tables_of_a_postgres_database() {
         INSERT INTO edges (source_id, target_id, relation, weight) VALUES \
             ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000002', 'lies_under', 0.5); \
         CREATE TABLE diary (day date, entry text); INSERT INTO diary VALUES ('2025-04-01', 'Found the key');";
-    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+
+#[tokio::test]
+async fn tables_of_a_postgres_database() {
+    needs!(Postgres);
+    let database = Database::empty().await;
+    let mut connection = database.connection().await;
+    sqlx::raw_sql(FOREIGN_TABLES)
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
     let setup = Setup::new();
     let url = database.options().to_url_lossy().to_string();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::process::{Server, Setup, Systemd, Wire, eventually, get, signal};
+use crate::process::{Client, Server, Setup, Systemd, Wire, eventually, get, signal};
 use crate::requirement::{namespace_command, needs};
 
 /// Short enough for a test, long enough for a busy machine.
@@ -362,6 +362,28 @@ async fn what_was_acknowledged_survives_kill_9() {
     }
     let server = setup.serve().await;
     let client = server.client();
+    check_kept(&client, &kept).await;
+    let (_, last) = kept.last().expect("something was kept");
+    let found = client
+        .call("recall", json!({ "query": last, "limit": 1 }))
+        .await;
+    assert_eq!(
+        found["hits"][0]["content"],
+        *last.as_str(),
+        "the index is whole as well"
+    );
+    let stored = client.call("status", json!({})).await["memories"]
+        .as_u64()
+        .expect("a number");
+    assert_eq!(
+        stored % BATCH as u64,
+        0,
+        "batches are whole: {stored} memories"
+    );
+    server.stop().await;
+}
+
+async fn check_kept(client: &Client, kept: &[(String, String)]) {
     for part in kept.chunks(200) {
         let ids: Vec<&str> = part.iter().map(|(id, _)| id.as_str()).collect();
         let found = client
@@ -383,24 +405,6 @@ async fn what_was_acknowledged_survives_kill_9() {
             );
         }
     }
-    let (_, last) = kept.last().expect("something was kept");
-    let found = client
-        .call("recall", json!({ "query": last, "limit": 1 }))
-        .await;
-    assert_eq!(
-        found["hits"][0]["content"],
-        *last.as_str(),
-        "the index is whole as well"
-    );
-    let stored = client.call("status", json!({})).await["memories"]
-        .as_u64()
-        .expect("a number");
-    assert_eq!(
-        stored % BATCH as u64,
-        0,
-        "batches are whole: {stored} memories"
-    );
-    server.stop().await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::process::Setup;
+use crate::process::{Client, Setup};
 
 #[tokio::test]
 async fn a_tool_call_is_one_wide_line() {
@@ -111,10 +111,13 @@ async fn the_first_line_tells_the_environment_and_the_database() {
     assert!(!log.contains("canary"), "{log}");
 }
 
+/// Text for one of the places where a client can put text; its name shows which one leaks.
+fn canary(place: &str) -> String {
+    format!("canary-{place}-7f3a")
+}
+
 #[tokio::test]
 async fn nothing_that_belongs_to_the_user_is_ever_logged() {
-    // A distinct marker in every position that a client controls, so that a leak can be located.
-    let canary = |place: &str| format!("canary-{place}-7f3a");
     let setup = Setup::new();
     let log_file = setup.path("service.log");
     let tokens = format!("laptop {}-0123456789", canary("token"));
@@ -162,7 +165,31 @@ async fn nothing_that_belongs_to_the_user_is_ever_logged() {
         .call("status", json!({ canary("argument"): 1 }))
         .await;
 
-    // Requests that fail.
+    send_invalid_calls(&client, &key).await;
+    client
+        .call(
+            "forget",
+            json!({ "ids": [id], "reason": canary("forgotten") }),
+        )
+        .await;
+    let strangers = server.client().with_token(&canary("wrong-token"));
+    send_invalid_messages(&client, &strangers).await;
+    let said = server.stop().await;
+    let file = std::fs::read_to_string(&log_file).expect("the log file");
+    assert!(
+        said.matches("tool call").count() >= 20 && file.matches("tool call").count() >= 20,
+        "{said}"
+    );
+    let leaks: Vec<&str> = said
+        .lines()
+        .chain(file.lines())
+        .filter(|line| line.contains("canary"))
+        .collect();
+    assert!(leaks.is_empty(), "{}", leaks.join("\n"));
+}
+
+/// Sends canaries in calls that fail.
+async fn send_invalid_calls(client: &Client, key: &str) {
     for (tool, arguments) in [
         (
             "remember",
@@ -204,13 +231,10 @@ async fn nothing_that_belongs_to_the_user_is_ever_logged() {
             .expect("an answer");
         assert_eq!(answer["result"]["isError"], true, "{arguments}: {answer}");
     }
-    client
-        .call(
-            "forget",
-            json!({ "ids": [id], "reason": canary("forgotten") }),
-        )
-        .await;
-    // Requests that are not tool calls.
+}
+
+/// Sends canaries in messages that are no valid calls of tools.
+async fn send_invalid_messages(client: &Client, strangers: &Client) {
     for body in [
         json!({ "jsonrpc": "2.0", "id": canary("request"), "method": "tools/list", "params": { "cursor": canary("page") } }),
         json!({ "jsonrpc": "2.0", "id": 1, "method": canary("method"), "params": { "x": canary("params") } }),
@@ -228,7 +252,6 @@ async fn nothing_that_belongs_to_the_user_is_ever_logged() {
             .await
             .expect("an answer");
     }
-    let strangers = server.client().with_token(&canary("wrong-token"));
     strangers.post("{}").send().await.expect("an answer");
     client
         .post(canary("no-json"))
@@ -247,17 +270,4 @@ async fn nothing_that_belongs_to_the_user_is_ever_logged() {
         .send()
         .await
         .expect("an answer");
-
-    let said = server.stop().await;
-    let file = std::fs::read_to_string(&log_file).expect("the log file");
-    assert!(
-        said.matches("tool call").count() >= 20 && file.matches("tool call").count() >= 20,
-        "{said}"
-    );
-    let leaks: Vec<&str> = said
-        .lines()
-        .chain(file.lines())
-        .filter(|line| line.contains("canary"))
-        .collect();
-    assert!(leaks.is_empty(), "{}", leaks.join("\n"));
 }

@@ -43,20 +43,7 @@ fn tour(setup: &Setup) {
         again.starts_with("Already stored") && again.contains(&id),
         "{again}"
     );
-    let mut command = setup.command(&["remember", "-"]);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("a process");
-    child
-        .stdin
-        .take()
-        .expect("a pipe")
-        .write_all(b"from a pipe\n")
-        .expect("written");
-    let piped = child.wait_with_output().expect("it ends");
-    let piped = id_of(&String::from_utf8_lossy(&piped.stdout));
+    let piped = remember_from_pipe(setup);
 
     let found = ok(setup.run(&["recall", "garden", "tea"]));
     assert!(
@@ -98,40 +85,65 @@ fn tour(setup: &Setup) {
         "{page}"
     );
 
+    check_forgetting(setup, &id);
+    check_errors_and_episodes(setup);
+}
+
+fn remember_from_pipe(setup: &Setup) -> String {
+    let mut command = setup.command(&["remember", "-"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a process");
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(b"from a pipe\n")
+        .expect("written");
+    let piped = child.wait_with_output().expect("it ends");
+    id_of(&String::from_utf8_lossy(&piped.stdout))
+}
+
+fn check_forgetting(setup: &Setup, id: &str) {
     assert_eq!(
-        ok(setup.run(&["forget", &id, "--reason", "no garden"]))
+        ok(setup.run(&["forget", id, "--reason", "no garden"]))
             .lines()
             .count(),
         1
     );
-    let shown = ok(setup.run(&["show", &id, "--history"]));
+    let shown = ok(setup.run(&["show", id, "--history"]));
     for words in ["deleted", "0.75", "v1 ", "v2 ", "no garden"] {
         assert!(shown.contains(words), "{words}: {shown}");
     }
-    ok(setup.run(&["forget", "--restore", &id]));
-    let unconfirmed = setup.run(&["forget", "--purge", &id]);
+    ok(setup.run(&["forget", "--restore", id]));
+    let unconfirmed = setup.run(&["forget", "--purge", id]);
     assert!(
         unconfirmed.code == Some(64) && unconfirmed.stderr.contains("--yes"),
         "{}",
         unconfirmed.stderr
     );
     assert!(
-        ok(setup.run(&["show", &id])).contains("Tea at four"),
+        ok(setup.run(&["show", id])).contains("Tea at four"),
         "nothing was purged"
     );
-    ok(setup.run(&["forget", "--purge", "--yes", &id]));
-    let gone = setup.run(&["show", &id]);
+    ok(setup.run(&["forget", "--purge", "--yes", id]));
+    let gone = setup.run(&["show", id]);
     assert!(
         gone.code == Some(64) && gone.stderr.contains("there is no memory"),
         "{}",
         gone.stderr
     );
-    let unknown = setup.run(&["forget", &id]);
+    let unknown = setup.run(&["forget", id]);
     assert!(
-        unknown.code == Some(64) && unknown.stderr.contains(&id),
+        unknown.code == Some(64) && unknown.stderr.contains(id),
         "{}",
         unknown.stderr
     );
+}
+
+fn check_errors_and_episodes(setup: &Setup) {
     let wrong = setup.run(&["list", "--since", "some day"]);
     assert!(
         wrong.code == Some(64) && wrong.stderr.contains("since"),

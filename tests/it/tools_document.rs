@@ -355,11 +355,21 @@ async fn document() -> String {
         )
         .expect("text");
     }
+    let prompts = list("prompts/list", "prompts").await;
+    let mut resources = list("resources/list", "resources").await;
+    resources.extend(list("resources/templates/list", "resourceTemplates").await);
+    text.push_str(&describe_prompts_and_resources(&prompts, &resources));
+    server.stop().await;
+    text
+}
+
+fn describe_prompts_and_resources(prompts: &[Value], resources: &[Value]) -> String {
+    let mut text = String::new();
     text.push_str(
         "\n## Prompts\n\nA person requests these texts, in many clients as a command. All arguments are optional.\n",
     );
     text.push_str("\n| prompt | purpose | arguments |\n|---|---|---|\n");
-    for prompt in list("prompts/list", "prompts").await {
+    for prompt in prompts {
         let arguments: Vec<String> = prompt["arguments"]
             .as_array()
             .expect("arguments")
@@ -384,9 +394,7 @@ async fn document() -> String {
         .expect("text");
     }
     text.push_str("\n## Resources\n\nA person can attach these resources to a conversation.\n\n| address | content |\n|---|---|\n");
-    let resources = list("resources/list", "resources").await;
-    let templates = list("resources/templates/list", "resourceTemplates").await;
-    for resource in resources.iter().chain(&templates) {
+    for resource in resources {
         let uri = resource["uri"]
             .as_str()
             .or_else(|| resource["uriTemplate"].as_str())
@@ -399,7 +407,6 @@ async fn document() -> String {
         .expect("text");
     }
     text.push_str("\nIDs and tags in arguments are completed (`completion/complete`) from the newest memories.\n");
-    server.stop().await;
     text
 }
 

@@ -205,49 +205,53 @@ async fn a_round_trip_over_both_databases_changes_nothing() {
     ok(&back.run(&["import", b.to_str().unwrap()]));
     assert_eq!(export(&back, "c.jsonl"), original);
 
-    // What came in is found, has its past, and can be changed.
     for setup in [&postgres, &back] {
-        let server = setup.serve().await;
-        let client = server.client();
-        let found = client
-            .call("recall", json!({ "query": "better insight" }))
-            .await;
-        assert_eq!(found["hits"][0]["id"], ids[0].as_str(), "{found}");
-        let status = client.call("status", json!({})).await;
-        assert_eq!(
-            (
-                &status["memories"],
-                &status["deleted"],
-                &status["index_backlog"]
-            ),
-            (&json!(8), &json!(1), &json!(8))
-        );
-        client
-            .call("forget", json!({ "ids": [ids[5]], "mode": "restore" }))
-            .await;
-        client
-            .call("update", json!({ "id": ids[0], "tags": ["new"] }))
-            .await;
-        let got = client
-            .call("get", json!({ "ids": [ids[0]], "history": true }))
-            .await;
-        assert_eq!(got["history"].as_array().unwrap().len(), 3, "{got}");
-        let refused = client
-            .call(
-                "update",
-                json!({ "id": protected[0]["id"], "content": "something else" }),
-            )
-            .await;
-        assert!(
-            refused.to_string().contains(review["id"].as_str().unwrap()),
-            "the review waits: {refused}"
-        );
-        let explored = client.call("explore", json!({ "name": "ANN" })).await;
-        assert!(explored.to_string().contains("Bob"), "{explored}");
-        let focus = client.call("focus", json!({})).await;
-        assert!(focus.to_string().contains("in focus"), "{focus}");
-        server.stop().await;
+        check_imported(setup, &ids, protected[0], review).await;
     }
+}
+
+/// Checks that imported memories are found, have their history and can be changed.
+async fn check_imported(setup: &Setup, ids: &[String], protected: &Value, review: &Value) {
+    let server = setup.serve().await;
+    let client = server.client();
+    let found = client
+        .call("recall", json!({ "query": "better insight" }))
+        .await;
+    assert_eq!(found["hits"][0]["id"], ids[0].as_str(), "{found}");
+    let status = client.call("status", json!({})).await;
+    assert_eq!(
+        (
+            &status["memories"],
+            &status["deleted"],
+            &status["index_backlog"]
+        ),
+        (&json!(8), &json!(1), &json!(8))
+    );
+    client
+        .call("forget", json!({ "ids": [ids[5]], "mode": "restore" }))
+        .await;
+    client
+        .call("update", json!({ "id": ids[0], "tags": ["new"] }))
+        .await;
+    let got = client
+        .call("get", json!({ "ids": [ids[0]], "history": true }))
+        .await;
+    assert_eq!(got["history"].as_array().unwrap().len(), 3, "{got}");
+    let refused = client
+        .call(
+            "update",
+            json!({ "id": protected["id"], "content": "something else" }),
+        )
+        .await;
+    assert!(
+        refused.to_string().contains(review["id"].as_str().unwrap()),
+        "the review waits: {refused}"
+    );
+    let explored = client.call("explore", json!({ "name": "ANN" })).await;
+    assert!(explored.to_string().contains("Bob"), "{explored}");
+    let focus = client.call("focus", json!({})).await;
+    assert!(focus.to_string().contains("in focus"), "{focus}");
+    server.stop().await;
 }
 
 #[tokio::test]
@@ -327,25 +331,82 @@ async fn unknown_fields_of_every_record_are_refused() {
 async fn damaged_files_are_refused_with_the_line() {
     let (setup, _) = filled().await;
     let text = export(&setup, "a.jsonl");
+    for (name, file, words) in damage_lines(&text) {
+        check_refused(name, &file, &words);
+    }
+    for (name, old, new, words) in DAMAGED_FIELDS {
+        assert!(text.contains(old), "{name}: {text}");
+        check_refused(name, &text.replacen(old, new, 1), words);
+    }
+    let line = find_memory_line(&text);
+    check_keep_going(&text, &replace_line(&text, line, "{\"type\":"), line + 1);
+}
+
+/// Values of fields that are refused: name, text in the file, replacement, words of the error.
+const DAMAGED_FIELDS: [(&str, &str, &str, &str); 10] = [
+    ("kind", "\"kind\":\"note\"", "\"kind\":\"poem\"", "kind"),
+    (
+        "field",
+        "{\"type\":\"memory\"",
+        "{\"mood\":1,\"type\":\"memory\"",
+        "mood",
+    ),
+    (
+        "old",
+        "\"occurred_at\":\"20",
+        "\"occurred_at\":\"19",
+        "occurred_at",
+    ),
+    ("heavy", "\"weight\":0.75", "\"weight\":1.75", "weight"),
+    (
+        "self",
+        "\"target\":{\"name\":\"Bob\"",
+        "\"target\":{\"name\":\"ann\"",
+        "target: expected the name of another entity",
+    ),
+    (
+        "part of an episode",
+        "\"lesson\":\"l\",",
+        "",
+        "expected situation, outcome and lesson together",
+    ),
+    (
+        "number in an episode",
+        "\"outcome\":-0.5",
+        "\"outcome\":\"bad\"",
+        "situation, outcome or lesson: invalid type",
+    ),
+    (
+        "part of an archived item",
+        "\"reason\":\"evicted\"",
+        "\"reason\":null",
+        "expected archived_at and reason together",
+    ),
+    (
+        "backwards",
+        "\"valid_to\":\"1970",
+        "\"valid_to\":\"1969",
+        "valid_to",
+    ),
+    (
+        "changed",
+        "it broke",
+        "it works",
+        "the file was changed after it was written",
+    ),
+];
+
+/// Files with damaged lines: name, text, words of the error.
+fn damage_lines(text: &str) -> Vec<(&'static str, String, String)> {
     let lines: Vec<&str> = text.lines().collect();
-    let memory = lines
-        .iter()
-        .position(|line| line.contains("\"type\":\"memory\""))
-        .unwrap();
-    let other = |lines: &[&str]| lines.join("\n") + "\n";
-    let replaced = |at: usize, line: &str| {
-        let mut changed = lines.clone();
-        changed[at] = line;
-        other(&changed)
-    };
-    let deep = (0..20).fold("1".to_owned(), |inner, _| format!("{{\"x\":{inner}}}"));
-    let deep = lines[memory].replacen(
-        "\"importance\"",
-        &format!("\"metadata\":{deep},\"importance\""),
-        1,
-    );
-    let last = format!("line {}", lines.len() - 1);
-    for (name, file, words) in [
+    let memory = find_memory_line(text);
+    let without_end = lines[..lines.len() - 1].join("\n") + "\n";
+    let nested = (0..20).fold("1".to_owned(), |inner, _| format!("{{\"x\":{inner}}}"));
+    let nested = format!("\"metadata\":{nested},\"importance\"");
+    let deep = lines[memory].replacen("\"importance\"", &nested, 1);
+    let newer = "{\"format\":\"cognitive-memory\",\"version\":2}";
+    let no_json = format!("line {}: this is not JSON", memory + 1);
+    let damages = [
         ("empty", String::new(), "the file is empty"),
         (
             "foreign",
@@ -354,101 +415,59 @@ async fn damaged_files_are_refused_with_the_line() {
         ),
         (
             "newer",
-            replaced(0, "{\"format\":\"cognitive-memory\",\"version\":2}"),
+            replace_line(text, 0, newer),
             "version: expected 1, got 2",
         ),
-        ("no end", other(&lines[..lines.len() - 1]), last.as_str()),
+        ("no end", without_end, &format!("line {}", lines.len() - 1)),
         ("cut", text[..text.len() / 2].to_owned(), "the line is cut"),
         (
             "no json",
-            replaced(memory, "{\"type\":"),
-            &format!("line {}: this is not JSON", memory + 1),
+            replace_line(text, memory, "{\"type\":"),
+            &no_json,
         ),
-        (
-            "kind",
-            replaced(
-                memory,
-                &lines[memory].replace("\"kind\":\"note\"", "\"kind\":\"poem\""),
-            ),
-            "kind",
-        ),
-        (
-            "field",
-            replaced(
-                memory,
-                &lines[memory].replacen("{\"type\"", "{\"mood\":1,\"type\"", 1),
-            ),
-            "mood",
-        ),
-        (
-            "old",
-            replaced(
-                memory,
-                &lines[memory].replacen("\"occurred_at\":\"20", "\"occurred_at\":\"19", 1),
-            ),
-            "occurred_at",
-        ),
-        (
-            "heavy",
-            text.replacen("\"weight\":0.75", "\"weight\":1.75", 1),
-            "weight",
-        ),
-        (
-            "self",
-            text.replacen(
-                "\"target\":{\"name\":\"Bob\"",
-                "\"target\":{\"name\":\"ann\"",
-                1,
-            ),
-            "target: expected the name of another entity",
-        ),
-        (
-            "part of an episode",
-            text.replacen("\"lesson\":\"l\",", "", 1),
-            "expected situation, outcome and lesson together",
-        ),
-        (
-            "number in an episode",
-            text.replacen("\"outcome\":-0.5", "\"outcome\":\"bad\"", 1),
-            "situation, outcome or lesson: invalid type",
-        ),
-        (
-            "part of an archived item",
-            text.replacen("\"reason\":\"evicted\"", "\"reason\":null", 1),
-            "expected archived_at and reason together",
-        ),
-        (
-            "backwards",
-            text.replacen("\"valid_to\":\"1970", "\"valid_to\":\"1969", 1),
-            "valid_to",
-        ),
-        ("deep", replaced(memory, &deep), "nested at most"),
-        (
-            "changed",
-            text.replace("it broke", "it works"),
-            "the file was changed after it was written",
-        ),
+        ("deep", replace_line(text, memory, &deep), "nested at most"),
         (
             "after",
             format!("{text}{}\n", lines[memory]),
             "after the end line",
         ),
-    ] {
-        let target = Setup::new();
-        let path = target.file("in.jsonl", &file);
-        let ran = target.run(&["import", path.to_str().unwrap()]);
-        assert_eq!(ran.code, Some(1), "{name}: {}", ran.stderr);
-        assert!(ran.stderr.contains(words), "{name}: {}", ran.stderr);
-        assert!(!target.database().exists(), "{name}: nothing was stored");
-    }
-    // The rest is unharmed, where that is wished.
+    ];
+    damages
+        .map(|(name, file, words)| (name, file, words.to_owned()))
+        .into()
+}
+
+fn find_memory_line(text: &str) -> usize {
+    let mut lines = text.lines();
+    lines
+        .position(|line| line.contains("\"type\":\"memory\""))
+        .unwrap()
+}
+
+fn replace_line(text: &str, at: usize, line: &str) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines[at] = line;
+    lines.join("\n") + "\n"
+}
+
+fn check_refused(name: &str, file: &str, words: &str) {
     let target = Setup::new();
-    let path = target.file("in.jsonl", replaced(memory, "{\"type\":"));
+    let path = target.file("in.jsonl", file);
+    let ran = target.run(&["import", path.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(1), "{name}: {}", ran.stderr);
+    assert!(ran.stderr.contains(words), "{name}: {}", ran.stderr);
+    assert!(!target.database().exists(), "{name}: nothing was stored");
+}
+
+/// Checks that `--keep-going` stores everything that is not damaged.
+fn check_keep_going(text: &str, damaged: &str, line: usize) {
+    let target = Setup::new();
+    let path = target.file("in.jsonl", damaged);
     let ran = target.run(&["import", "--keep-going", path.to_str().unwrap()]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(
         ran.stderr
-            .contains(&format!("line {}: this is not JSON", memory + 1)),
+            .contains(&format!("line {line}: this is not JSON")),
         "{}",
         ran.stderr
     );
@@ -472,26 +491,7 @@ async fn damaged_files_are_refused_with_the_line() {
 #[tokio::test]
 async fn an_interrupted_import_is_continued_by_doing_it_again() {
     let source = Setup::new();
-    let mut text = String::from("{\"format\":\"cognitive-memory\",\"version\":1}\n");
-    let at = "2026-01-02T03:04:05Z";
-    let mut hash = <sha2::Sha256 as sha2::Digest>::new();
-    for n in 0..5_000_u128 {
-        let id = uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + n);
-        let line = json!({ "type": "memory", "project": "default", "id": id, "kind": "note", "importance": 0.5,
-            "content": format!("memory number {n} about topic{}", n % 50), "occurred_at": at, "created_at": at,
-            "updated_at": at, "version": 1, "history": [{ "version": 1, "change": "created", "actor": "x", "at": at }] });
-        let line = format!("{line}\n");
-        sha2::Digest::update(&mut hash, line.as_bytes());
-        text.push_str(&line);
-    }
-    let sha256: String = sha2::Digest::finalize(hash)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    text.push_str(&format!(
-        "{}\n",
-        json!({ "type": "end", "records": 5000, "sha256": sha256 })
-    ));
+    let text = write_large_export();
     let path = source.file("many.jsonl", &text);
     let mut child = source
         .command(&["import", path.to_str().unwrap()])
@@ -555,6 +555,31 @@ async fn an_interrupted_import_is_continued_by_doing_it_again() {
         String::from_utf8_lossy(&output.stdout),
         "5000 records stored (memories: 5000), 0 already there\n"
     );
+}
+
+/// An export of 5,000 memories.
+fn write_large_export() -> String {
+    let mut text = String::from("{\"format\":\"cognitive-memory\",\"version\":1}\n");
+    let at = "2026-01-02T03:04:05Z";
+    let mut hash = <sha2::Sha256 as sha2::Digest>::new();
+    for n in 0..5_000_u128 {
+        let id = uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + n);
+        let line = json!({ "type": "memory", "project": "default", "id": id, "kind": "note", "importance": 0.5,
+            "content": format!("memory number {n} about topic{}", n % 50), "occurred_at": at, "created_at": at,
+            "updated_at": at, "version": 1, "history": [{ "version": 1, "change": "created", "actor": "x", "at": at }] });
+        let line = format!("{line}\n");
+        sha2::Digest::update(&mut hash, line.as_bytes());
+        text.push_str(&line);
+    }
+    let sha256: String = sha2::Digest::finalize(hash)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    text.push_str(&format!(
+        "{}\n",
+        json!({ "type": "end", "records": 5000, "sha256": sha256 })
+    ));
+    text
 }
 
 #[tokio::test]

@@ -99,9 +99,9 @@ fn unset_arguments_are_left_out_and_empty_lists_stay() {
     assert!(notes[0].contains("items[0].session"), "{notes:?}");
 }
 
-#[test]
-fn values_in_another_form_are_repaired_with_a_note() {
-    for (given, field, expected) in [
+/// Values that are repaired, with the field and its expected value.
+fn repairable_values() -> Vec<(Value, &'static str, Value)> {
+    vec![
         (json!({ "tags": "a, b" }), "tags", json!(["a", "b"])),
         (json!({ "tags": "a" }), "tags", json!(["a"])),
         (
@@ -174,7 +174,12 @@ fn values_in_another_form_are_repaired_with_a_note() {
         ),
         (json!({ "session": 7 }), "session", json!("7")),
         (json!({ "session_id": "s" }), "session", json!("s")),
-    ] {
+    ]
+}
+
+#[test]
+fn values_in_another_form_are_repaired_with_a_note() {
+    for (given, field, expected) in repairable_values() {
         let mut one = object(given.clone());
         one.insert("content".into(), "x".into());
         let (read, notes) = item(json!({ "items": [one] }));
@@ -265,18 +270,14 @@ fn unknown_arguments_are_ignored_unless_they_are_slips() {
     }
 }
 
-#[test]
-fn every_problem_is_reported_at_once_in_terms_of_json() {
-    for (given, messages) in [
-        (
-            json!({}),
-            vec![r#"items: required; expected an array of objects such as [{"content": "…"}]"#],
-        ),
+/// Refused arguments, with parts of the error.
+fn refused_calls() -> Vec<(Value, Vec<&'static str>)> {
+    let example = r#"expected an array of objects such as [{"content": "…"}]"#;
+    vec![
+        (json!({}), vec!["items: required; ", example]),
         (
             json!({ "items": "hello" }),
-            vec![
-                r#"items: expected an array of objects such as [{"content": "…"}], got a string: "hello""#,
-            ],
+            vec!["items: ", example, r#", got a string: "hello""#],
         ),
         (
             json!({ "items": 5 }),
@@ -347,7 +348,12 @@ fn every_problem_is_reported_at_once_in_terms_of_json() {
             json!({ "items": format!("[{}]", "1,".repeat(200_000)) }),
             vec!["more than 200000 values"],
         ),
-    ] {
+    ]
+}
+
+#[test]
+fn every_problem_is_reported_at_once_in_terms_of_json() {
+    for (given, messages) in refused_calls() {
         let error = read(given).expect_err("refused");
         for message in messages {
             assert!(error.contains(message), "{message:?} is not in {error:?}");

@@ -27,6 +27,13 @@ impl Service {
         }
     }
 
+    /// The notes of a recall without hits.
+    async fn explain_empty(&self, params: RecallParams) -> String {
+        let found = self.recall(params).await;
+        assert!(found.hits.is_empty(), "{:?}", found.hits);
+        found.notes.join(" ")
+    }
+
     async fn remember(&self, items: Vec<RememberItem>) -> Vec<String> {
         let params = RememberParams {
             items,
@@ -254,6 +261,10 @@ pub(crate) async fn known_then_and_true_then_are_two_questions(store: Arc<dyn St
         "{refused}"
     );
 
+    check_times_of_relations(&service).await;
+}
+
+async fn check_times_of_relations(service: &Service) {
     let relation = RelationItem {
         from: "Marta".into(),
         to: "Alpha".into(),
@@ -292,13 +303,8 @@ pub(crate) async fn known_then_and_true_then_are_two_questions(store: Arc<dyn St
 
 pub(crate) async fn an_empty_answer_says_why(store: Arc<dyn Store>) {
     let service = Service::new(&store);
-    let empty = async |params: RecallParams| {
-        let found = service.recall(params).await;
-        assert!(found.hits.is_empty(), "{:?}", found.hits);
-        found.notes.join(" ")
-    };
     assert_eq!(
-        empty(asking("tea")).await,
+        service.explain_empty(asking("tea")).await,
         "Nothing is stored in this project yet."
     );
     let expired = RememberItem {
@@ -315,7 +321,7 @@ pub(crate) async fn an_empty_answer_says_why(store: Arc<dyn Store>) {
     };
     service.remember(vec![expired, tagged]).await;
     assert_eq!(
-        empty(asking("tea offer")).await,
+        service.explain_empty(asking("tea offer")).await,
         "1 expired memory matches; use include_outdated."
     );
     let old = service
@@ -329,54 +335,61 @@ pub(crate) async fn an_empty_answer_says_why(store: Arc<dyn Store>) {
         }])
         .await;
     assert_eq!(
-        empty(asking("kettle")).await,
+        service.explain_empty(asking("kettle")).await,
         "1 superseded memory matches; use include_outdated."
     );
+    check_filters_without_matches(&service).await;
+    let said = service.explain_empty(asking("zebra")).await;
+    assert!(
+        said.starts_with("None of the 4 stored memories contains a word of the query."),
+        "{said}"
+    );
+}
+
+async fn check_filters_without_matches(service: &Service) {
     let filtered = |tag: &str| RecallParams {
         tags: vec![tag.to_owned()],
         ..asking("coffee")
     };
-    let said = empty(filtered("decisions")).await;
+    let said = service.explain_empty(filtered("decisions")).await;
     assert_eq!(
         said,
         "No memory has the tag \"decisions\"; did you mean \"decision\"?"
     );
-    let said = empty(filtered("cooking")).await;
+    let said = service.explain_empty(filtered("cooking")).await;
     assert_eq!(
         said,
         "No memory has the tag \"cooking\"; most frequent: \"decision\"."
     );
-    let said = empty(RecallParams {
-        speaker: Some("Marta".to_owned()),
-        ..asking("coffee")
-    })
-    .await;
+    let said = service
+        .explain_empty(RecallParams {
+            speaker: Some("Marta".to_owned()),
+            ..asking("coffee")
+        })
+        .await;
     assert_eq!(
         said,
         "No memory has the speaker \"Marta\"; did you mean \"Marta Lindqvist\"?"
     );
-    let said = empty(RecallParams {
-        session: Some("sprint-21".to_owned()),
-        ..asking("coffee")
-    })
-    .await;
+    let said = service
+        .explain_empty(RecallParams {
+            session: Some("sprint-21".to_owned()),
+            ..asking("coffee")
+        })
+        .await;
     assert!(
         said.starts_with("No memory has the session \"sprint-21\"; "),
         "{said}"
     );
-    let said = empty(RecallParams {
-        kinds: vec![Kind::Insight],
-        ..asking("coffee")
-    })
-    .await;
+    let said = service
+        .explain_empty(RecallParams {
+            kinds: vec![Kind::Insight],
+            ..asking("coffee")
+        })
+        .await;
     assert_eq!(
         said,
         "No memory is of kind insight; stored are 1 dialogue, 3 note."
-    );
-    let said = empty(asking("zebra")).await;
-    assert!(
-        said.starts_with("None of the 4 stored memories contains a word of the query."),
-        "{said}"
     );
 }
 

@@ -8,7 +8,7 @@ use cognitive_memory_mcp::domain::{Filter, NewMemory, Scope};
 use cognitive_memory_mcp::store::{ContextQuery, ForgetMode, Store};
 use uuid::Uuid;
 
-use super::graph::telling;
+use super::mention::telling;
 use super::{at, forget, remember, scope, store_one, turn};
 
 fn positions(scope: &Scope, session: &str, numbers: impl IntoIterator<Item = i64>) -> Vec<Turn> {
@@ -76,24 +76,7 @@ pub(crate) async fn turns_come_by_their_positions(store: Arc<dyn Store>) {
         find_turns(&*store, &scope, &wanted()).await,
         [(1, ids[0]), (2, ids[1]), (3, ids[2])]
     );
-    let found = store
-        .context(&scope, &query(positions(&scope, "s", [2]), all.clone()))
-        .await
-        .unwrap();
-    let said_context = &found.turns[0].context;
-    assert_eq!(
-        (
-            said_context.speaker.as_deref(),
-            said_context.asks,
-            said_context.turn.as_ref()
-        ),
-        (Some("Ada"), true, Some(&positions(&scope, "s", [2])[0]))
-    );
-    assert_eq!(
-        (said_context.length, said_context.occurred_at),
-        (2, at(-60)),
-        "said, and the speaker"
-    );
+    check_context_of_turn(&*store, &scope).await;
     // The filter applies to mentions, too.
     let nobody = Filter {
         speaker: Some("Bob".to_owned()),
@@ -137,6 +120,30 @@ pub(crate) async fn turns_come_by_their_positions(store: Arc<dyn Store>) {
         find_turns(&*store, &super::scope(), &wanted())
             .await
             .is_empty()
+    );
+}
+
+async fn check_context_of_turn(store: &dyn Store, scope: &Scope) {
+    let found = store
+        .context(
+            scope,
+            &query(positions(scope, "s", [2]), Filter::at(at(10))),
+        )
+        .await
+        .unwrap();
+    let said_context = &found.turns[0].context;
+    assert_eq!(
+        (
+            said_context.speaker.as_deref(),
+            said_context.asks,
+            said_context.turn.as_ref()
+        ),
+        (Some("Ada"), true, Some(&positions(scope, "s", [2])[0]))
+    );
+    assert_eq!(
+        (said_context.length, said_context.occurred_at),
+        (2, at(-60)),
+        "said, and the speaker"
     );
 }
 

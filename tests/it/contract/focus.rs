@@ -226,58 +226,7 @@ pub(crate) async fn an_item_that_became_a_memory_goes_with_it(store: Arc<dyn Sto
 
 pub(crate) async fn a_purge_finds_its_text_wherever_it_went(store: Arc<dyn Store>) {
     let (store, scope) = (&*store, scope());
-    let everything = async || {
-        let mut texts = list(store, &scope).await;
-        let archived = store.focus_archived(&scope, "s", None, 100).await.unwrap();
-        texts.extend(archived.into_iter().map(|archived| archived.item.content));
-        texts
-    };
-    let reworded = |id, content: &str| {
-        let patch = Patch {
-            content: Some(content.to_owned()),
-            ..Patch::default()
-        };
-        Update {
-            id,
-            expected_version: None,
-            patch,
-            reason: None,
-            now: at(3),
-        }
-    };
-    // The item became a memory, whose text then changed; it was restored, and was evicted.
-    let item = add(store, &scope, " promoted ", 0.5, 1).await.item;
-    let promoted = store_one(store, &scope, note("promoted")).await;
-    store
-        .focus_drop(
-            &scope,
-            "s",
-            item.id,
-            "became a memory",
-            Some(promoted),
-            at(2),
-        )
-        .await
-        .unwrap();
-    store
-        .update(&scope, reworded(promoted, "reworded"))
-        .await
-        .unwrap();
-    let back = store
-        .focus_restore(&scope, "s", item.id, CAPACITY, at(4))
-        .await
-        .unwrap()
-        .item;
-    assert_eq!(back.memory, Some(promoted));
-    assert_eq!(store.focus_list(&scope, "s").await.unwrap(), [back]);
-    for number in 0..3 {
-        add(store, &scope, &format!("other {number}"), 0.5, 5 + number).await;
-    }
-    assert!(
-        matches!(store.focus_get(&scope, "s", item.id).await.unwrap(), Place::Archive(a) if a.item.memory == Some(promoted))
-    );
-    forget(store, &scope, promoted, ForgetMode::Purge).await;
-    assert_eq!(everything().await, ["other 2", "other 1", "other 0"]);
+    purge_promoted_memory(store, &scope).await;
     // Items that repeat a memory, a deleted memory, an earlier text of a memory, or a text that became a memory
     // later.
     let repeated = store_one(store, &scope, note("repeated")).await;
@@ -308,7 +257,10 @@ pub(crate) async fn a_purge_finds_its_text_wherever_it_went(store: Arc<dyn Store
         )
         .await
         .unwrap();
-    assert_eq!(everything().await, ["other 2", "other 1", "other 0"]);
+    assert_eq!(
+        list_everything(store, &scope).await,
+        ["other 2", "other 1", "other 0"]
+    );
     assert_eq!(list(store, &theirs).await, ["said now"]);
     // A purged memory cannot be the one that an item became.
     let item = add(store, &scope, "an orphan", 0.5, 16).await.item;
@@ -327,6 +279,66 @@ pub(crate) async fn a_purge_finds_its_text_wherever_it_went(store: Arc<dyn Store
         "{error:?}"
     );
     assert_eq!(list(store, &scope).await, ["an orphan"]);
+}
+
+/// The item became a memory, which was reworded; the item came back and had to make room.
+async fn purge_promoted_memory(store: &dyn Store, scope: &Scope) {
+    let item = add(store, scope, " promoted ", 0.5, 1).await.item;
+    let promoted = store_one(store, scope, note("promoted")).await;
+    store
+        .focus_drop(
+            scope,
+            "s",
+            item.id,
+            "became a memory",
+            Some(promoted),
+            at(2),
+        )
+        .await
+        .unwrap();
+    store
+        .update(scope, reworded(promoted, "reworded"))
+        .await
+        .unwrap();
+    let back = store
+        .focus_restore(scope, "s", item.id, CAPACITY, at(4))
+        .await
+        .unwrap()
+        .item;
+    assert_eq!(back.memory, Some(promoted));
+    assert_eq!(store.focus_list(scope, "s").await.unwrap(), [back]);
+    for number in 0..3 {
+        add(store, scope, &format!("other {number}"), 0.5, 5 + number).await;
+    }
+    assert!(
+        matches!(store.focus_get(scope, "s", item.id).await.unwrap(), Place::Archive(a) if a.item.memory == Some(promoted))
+    );
+    forget(store, scope, promoted, ForgetMode::Purge).await;
+    assert_eq!(
+        list_everything(store, scope).await,
+        ["other 2", "other 1", "other 0"]
+    );
+}
+
+/// The texts of all items, current ones first.
+async fn list_everything(store: &dyn Store, scope: &Scope) -> Vec<String> {
+    let mut texts = list(store, scope).await;
+    let archived = store.focus_archived(scope, "s", None, 100).await.unwrap();
+    texts.extend(archived.into_iter().map(|archived| archived.item.content));
+    texts
+}
+
+fn reworded(id: Uuid, content: &str) -> Update {
+    Update {
+        id,
+        expected_version: None,
+        patch: Patch {
+            content: Some(content.to_owned()),
+            ..Patch::default()
+        },
+        reason: None,
+        now: at(3),
+    }
 }
 
 pub(crate) async fn sessions_and_projects_do_not_see_each_other(store: Arc<dyn Store>) {

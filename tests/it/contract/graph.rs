@@ -4,30 +4,28 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use cognitive_memory_mcp::domain::graph::{
-    Entity, Linked, NewEntity, NewRelation, Relation, Unlink, name_key, names_in,
+    Entity, Linked, NewEntity, NewRelation, Relation, Unlink, name_key,
 };
 use cognitive_memory_mcp::domain::graph_traversal::{Step, Walk};
-use cognitive_memory_mcp::domain::ranking::NamedEntities;
-use cognitive_memory_mcp::domain::{Filter, Kind, Links, NewMemory, Scope};
-use cognitive_memory_mcp::store::graph::{EntityQuery, MOST_MENTIONS, StepQuery, Together};
+use cognitive_memory_mcp::domain::{Filter, Links, NewMemory, Scope};
+use cognitive_memory_mcp::store::graph::{EntityQuery, StepQuery};
 use cognitive_memory_mcp::store::port::{
     EntityName, EntityRecord, Imported, Place, Record, RelationRecord, Section,
 };
-use cognitive_memory_mcp::store::{ContextQuery, ForgetMode, Store, StoreError};
+use cognitive_memory_mcp::store::{Store, StoreError};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
-use super::{at, forget, note, remember, scope, store_one};
+use super::{at, note, remember, scope};
 
-fn entity(name: &str) -> NewEntity {
+pub(super) fn entity(name: &str) -> NewEntity {
     NewEntity {
         name: name.to_owned(),
         ..NewEntity::default()
     }
 }
 
-fn relation(from: &str, kind: &str, to: &str) -> NewRelation {
+pub(super) fn relation(from: &str, kind: &str, to: &str) -> NewRelation {
     NewRelation {
         from: from.to_owned(),
         to: to.to_owned(),
@@ -41,11 +39,11 @@ fn relation(from: &str, kind: &str, to: &str) -> NewRelation {
     }
 }
 
-fn properties(value: Value) -> Map<String, Value> {
+pub(super) fn properties(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
-async fn link(
+pub(super) async fn link(
     store: &dyn Store,
     scope: &Scope,
     entities: Vec<NewEntity>,
@@ -63,7 +61,7 @@ async fn link(
         .await
 }
 
-async fn named(store: &dyn Store, scope: &Scope, names: &[&str]) -> Vec<Entity> {
+pub(super) async fn named(store: &dyn Store, scope: &Scope, names: &[&str]) -> Vec<Entity> {
     let keys = names.iter().map(|name| name_key(name)).collect();
     store
         .entities(scope, &EntityQuery::Keys(keys))
@@ -71,11 +69,16 @@ async fn named(store: &dyn Store, scope: &Scope, names: &[&str]) -> Vec<Entity> 
         .unwrap()
 }
 
-async fn number(store: &dyn Store, scope: &Scope, name: &str) -> i64 {
+pub(super) async fn number(store: &dyn Store, scope: &Scope, name: &str) -> i64 {
     named(store, scope, &[name]).await[0].seq
 }
 
-async fn steps(store: &dyn Store, scope: &Scope, frontier: &[i64], at: DateTime<Utc>) -> Vec<Step> {
+pub(super) async fn steps(
+    store: &dyn Store,
+    scope: &Scope,
+    frontier: &[i64],
+    at: DateTime<Utc>,
+) -> Vec<Step> {
     let query = StepQuery {
         frontier,
         at,
@@ -88,7 +91,7 @@ async fn steps(store: &dyn Store, scope: &Scope, frontier: &[i64], at: DateTime<
 }
 
 /// Returns the relations of an entity at a time.
-async fn relations(
+pub(super) async fn relations(
     store: &dyn Store,
     scope: &Scope,
     name: &str,
@@ -180,44 +183,6 @@ pub(crate) async fn links_are_merged_never_replaced(store: Arc<dyn Store>) {
     assert_eq!((third.entities_changed, third.entities_created), (0, 0));
 }
 
-pub(crate) async fn spellings_of_a_name_are_one_entity(store: Arc<dyn Store>) {
-    let scope = scope();
-    let batch = ["Zoë", "ZOE\u{308}", "zoë "].map(entity).to_vec();
-    let linked = link(
-        &*store,
-        &scope,
-        batch,
-        vec![relation("STRASSE", "leads to", "Zoë")],
-    )
-    .await
-    .unwrap();
-    assert_eq!((linked.entities_created, linked.relations_created), (2, 1));
-    let linked = link(&*store, &scope, vec![entity("Straße")], Vec::new())
-        .await
-        .unwrap();
-    assert_eq!(linked.same, [("Straße".to_owned(), "STRASSE".to_owned())]);
-    // Many concurrent writers, each with its own spelling.
-    let spellings = ["turing", "Turing", "TURING", "tURING", "TuRiNg", "Ｔuring"];
-    let tasks = spellings.map(|name| {
-        link(
-            &*store,
-            &scope,
-            vec![entity(name)],
-            vec![relation(name, "met", "zoë")],
-        )
-    });
-    let created: usize = join_all(tasks)
-        .await
-        .into_iter()
-        .map(|linked| linked.unwrap().entities_created)
-        .sum();
-    assert_eq!(created, 1);
-    let turing = named(&*store, &scope, &["Turing"]).await;
-    assert_eq!((turing.len(), turing[0].use_count), (1, 6));
-    let met = relations(&*store, &scope, "Turing", at(0)).await;
-    assert_eq!((met.len(), met[0].use_count), (1, 6));
-}
-
 pub(crate) async fn a_relation_ends_without_being_erased(store: Arc<dyn Store>) {
     let scope = scope();
     let begin = NewRelation {
@@ -285,46 +250,6 @@ pub(crate) async fn a_relation_ends_without_being_erased(store: Arc<dyn Store>) 
         2
     );
     assert!(relations(&*store, &scope, "Ada", at(-700)).await.is_empty());
-}
-
-pub(crate) async fn an_erased_entity_takes_all_of_its_own_along(store: Arc<dyn Store>) {
-    let scope = scope();
-    let memory = NewMemory {
-        links: Links {
-            entities: vec![entity("Bob")],
-            ..Links::default()
-        },
-        ..note("Bob came")
-    };
-    store_one(&*store, &scope, memory).await;
-    link(
-        &*store,
-        &scope,
-        Vec::new(),
-        vec![
-            relation("Bob", "knows", "Eve"),
-            relation("Eve", "knows", "Bob"),
-        ],
-    )
-    .await
-    .unwrap();
-    let erase = NewEntity {
-        erase: true,
-        ..entity("bob")
-    };
-    let linked = link(&*store, &scope, vec![erase.clone()], Vec::new())
-        .await
-        .unwrap();
-    assert_eq!(linked.erased, 1);
-    assert!(named(&*store, &scope, &["Bob"]).await.is_empty());
-    assert!(relations(&*store, &scope, "Eve", at(0)).await.is_empty());
-    let error = link(&*store, &scope, vec![erase], Vec::new())
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&error, StoreError::Invalid(invalid) if invalid.field == "entities[0].name"),
-        "{error:?}"
-    );
 }
 
 pub(crate) async fn a_refused_link_leaves_nothing(store: Arc<dyn Store>) {
@@ -402,101 +327,6 @@ pub(crate) async fn a_refused_link_leaves_nothing(store: Arc<dyn Store>) {
         1
     );
     assert!(named(&*store, &scope, &["x", "z"]).await.is_empty());
-}
-
-pub(crate) async fn entities_are_found_by_words_and_by_age(store: Arc<dyn Store>) {
-    let (mine, other) = (scope(), scope());
-    let known = NewEntity {
-        properties: properties(json!({"a": 1})),
-        ..entity("Marta  Lindqvist")
-    };
-    link(
-        &*store,
-        &mine,
-        vec![known, entity("src/main.rs")],
-        Vec::new(),
-    )
-    .await
-    .unwrap();
-    link(&*store, &other, vec![entity("Marta Lindqvist")], Vec::new())
-        .await
-        .unwrap();
-    let names = async |query: EntityQuery| -> Vec<String> {
-        store
-            .entities(&mine, &query)
-            .await
-            .unwrap()
-            .into_iter()
-            .map(|entity| entity.name)
-            .collect()
-    };
-    let words = |words: &[&str]| {
-        EntityQuery::Words(words.iter().map(|words| (*words).to_owned()).collect())
-    };
-    assert_eq!(
-        names(words(&["marta lindqvist", "src main.rs"])).await,
-        ["Marta  Lindqvist", "src/main.rs"]
-    );
-    assert!(names(words(&["marta", "Marta Lindqvist"])).await.is_empty());
-    assert_eq!(names(EntityQuery::Newest(1)).await, ["src/main.rs"]);
-    let newest = store
-        .entities(&mine, &EntityQuery::Newest(10))
-        .await
-        .unwrap();
-    assert!(
-        newest.len() == 2 && newest.iter().all(|entity| entity.properties.is_empty()),
-        "{newest:?}"
-    );
-}
-
-pub(crate) async fn entities_are_listed_by_type_and_prefix(store: Arc<dyn Store>) {
-    let scope = scope();
-    let batch = (0..30)
-        .map(|n| NewEntity {
-            kind: Some(if n % 3 == 0 { "city" } else { "person" }.into()),
-            ..entity(&format!("Name {n:02}"))
-        })
-        .chain([entity("Other"), entity("100%_real")])
-        .collect();
-    link(&*store, &scope, batch, Vec::new()).await.unwrap();
-    let list = async |kind: Option<&str>, prefix: &str, after: &str, limit: usize| {
-        let (kind, prefix, after) = (kind.map(str::to_owned), name_key(prefix), name_key(after));
-        let found = store
-            .entities(
-                &scope,
-                &EntityQuery::List {
-                    kind,
-                    prefix,
-                    after,
-                    limit,
-                },
-            )
-            .await
-            .unwrap();
-        found
-            .into_iter()
-            .map(|entity| entity.name)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(list(None, "", "", 100).await.len(), 32);
-    assert_eq!(
-        list(None, "NAME 0", "", 3).await,
-        ["Name 00", "Name 01", "Name 02"]
-    );
-    assert_eq!(
-        list(None, "name 0", "Name 02", 2).await,
-        ["Name 03", "Name 04"]
-    );
-    assert_eq!(list(Some("city"), "", "", 100).await.len(), 10);
-    assert_eq!(
-        list(Some("city"), "name 1", "name 12", 5).await,
-        ["Name 15", "Name 18"]
-    );
-    assert_eq!(list(None, "100%", "", 5).await, ["100%_real"]);
-    assert!(
-        list(Some("planet"), "", "", 5).await.is_empty()
-            && list(None, "x%", "", 5).await.is_empty()
-    );
 }
 
 pub(crate) async fn the_strongest_relations_come_first(store: Arc<dyn Store>) {
@@ -638,255 +468,6 @@ pub(crate) async fn graphs_of_projects_are_apart(store: Arc<dyn Store>) {
     };
     assert!(link(&*store, &both, Vec::new(), vec![end]).await.is_err());
     assert_eq!(steps(&*store, &theirs, &[ada], at(0)).await.len(), 1);
-}
-
-/// Returns a memory that mentions entities.
-pub(crate) fn telling(content: &str, names: &[&str]) -> NewMemory {
-    let links = Links {
-        entities: names.iter().map(|name| entity(name)).collect(),
-        ..Links::default()
-    };
-    NewMemory {
-        links,
-        ..note(content)
-    }
-}
-
-async fn mentions(store: &dyn Store, scope: &Scope, name: &str) -> Vec<Uuid> {
-    let entity = number(store, scope, name).await;
-    let found = store
-        .mentions(scope, &[entity], at(10), None, 10)
-        .await
-        .unwrap();
-    assert!(found.iter().all(|mention| mention.entity == entity));
-    found.into_iter().map(|mention| mention.id).collect()
-}
-
-pub(crate) async fn a_memory_keeps_whom_it_mentions(store: Arc<dyn Store>) {
-    let scope = scope();
-    let links = Links {
-        entities: vec![NewEntity {
-            kind: Some("person".into()),
-            ..entity("Ada")
-        }],
-        relations: vec![relation("Ada", "likes", "Tea")],
-    };
-    let first = store_one(
-        &*store,
-        &scope,
-        NewMemory {
-            links,
-            ..note("she likes it")
-        },
-    )
-    .await;
-    let second = store_one(&*store, &scope, telling("again about her", &["ADA", "Bob"])).await;
-    assert_eq!(mentions(&*store, &scope, "Ada").await, [second, first]);
-    assert_eq!(mentions(&*store, &scope, "Tea").await, [first]);
-    assert_eq!(relations(&*store, &scope, "Tea", at(0)).await.len(), 1);
-    assert_eq!(named(&*store, &scope, &["ada"]).await[0].kind, "person");
-    // Existing memories gain mentions, each only once.
-    let answer = remember(
-        &*store,
-        &scope,
-        vec![telling("she likes it", &["Ada", "Carol"])],
-    )
-    .await
-    .unwrap();
-    assert_eq!((answer[0].id, answer[0].created), (first, false));
-    assert_eq!(mentions(&*store, &scope, "Carol").await, [first]);
-    assert_eq!(mentions(&*store, &scope, "Ada").await, [second, first]);
-    // Two equal items of one batch become one memory with the mentions of both.
-    let batch = vec![telling("twins", &["Castor"]), telling("twins", &["Pollux"])];
-    let twin = remember(&*store, &scope, batch).await.unwrap()[0].id;
-    assert_eq!(
-        (
-            mentions(&*store, &scope, "Castor").await,
-            mentions(&*store, &scope, "pollux").await
-        ),
-        (vec![twin], vec![twin])
-    );
-    // A deleted memory is not counted, and a purged one leaves no mention behind.
-    forget(&*store, &scope, second, ForgetMode::Delete).await;
-    assert_eq!(mentions(&*store, &scope, "Ada").await, [first]);
-    forget(&*store, &scope, second, ForgetMode::Restore).await;
-    assert_eq!(mentions(&*store, &scope, "Bob").await, [second]);
-    forget(&*store, &scope, second, ForgetMode::Purge).await;
-    assert!(mentions(&*store, &scope, "Bob").await.is_empty());
-    let outdated = NewMemory {
-        supersedes: vec![first],
-        ..telling("newer", &["Ada"])
-    };
-    let newer = store_one(&*store, &scope, outdated).await;
-    assert_eq!(mentions(&*store, &scope, "Ada").await, [newer]);
-}
-
-async fn naming(
-    store: &dyn Store,
-    scope: &Scope,
-    query: &str,
-    filter: &Filter,
-    mentioning: usize,
-) -> NamedEntities {
-    let query = ContextQuery {
-        turns: Vec::new(),
-        names: names_in(query),
-        mentioning,
-        filter: filter.clone(),
-    };
-    store.context(scope, &query).await.unwrap().entities
-}
-
-pub(crate) async fn a_query_finds_whom_it_names(store: Arc<dyn Store>) {
-    let scope = scope();
-    assert!(
-        !store
-            .corpus_stats(&scope, &["word".into()])
-            .await
-            .unwrap()
-            .has_entities
-    );
-    let ada = store_one(&*store, &scope, telling("she likes tea", &["Ada Lovelace"])).await;
-    let both = store_one(
-        &*store,
-        &scope,
-        telling("they met", &["Ada Lovelace", "Bob"]),
-    )
-    .await;
-    let insight = NewMemory {
-        kind: Kind::Insight,
-        ..telling("a pattern", &["Bob"])
-    };
-    let insight = store_one(&*store, &scope, insight).await;
-    assert!(
-        store
-            .corpus_stats(&scope, &["word".into()])
-            .await
-            .unwrap()
-            .has_entities
-    );
-    let ask = async |query: &str, filter: Filter| {
-        let found = naming(&*store, &scope, query, &filter, 10).await;
-        let ids: Vec<Uuid> = found.memories.iter().map(|memory| memory.id).collect();
-        (found.names, ids)
-    };
-    let all = Filter::at(at(10));
-    assert_eq!(
-        ask("what does Ada LOVELACE's cat like", all.clone()).await,
-        (1, vec![both, ada])
-    );
-    assert_eq!(
-        ask("did ada lovelace meet bob?", all.clone()).await,
-        (2, vec![insight, both, ada])
-    );
-    let notes = Filter {
-        kinds: vec![Kind::Note],
-        ..all.clone()
-    };
-    assert_eq!(ask("bob", notes).await, (1, vec![both]));
-    assert_eq!(ask("bobby lovelace", all.clone()).await, (0, vec![]));
-    let found = naming(&*store, &scope, "ada lovelace bob", &all, 2).await;
-    assert_eq!(found.memories.len(), 2);
-    let mut names = found.memories[1].entities.clone();
-    names.sort();
-    assert_eq!(names, ["Ada Lovelace", "Bob"]);
-    forget(&*store, &scope, both, ForgetMode::Delete).await;
-    assert_eq!(ask("bob", all.clone()).await.1, [insight]);
-    let elsewhere = super::scope();
-    assert!(
-        naming(&*store, &elsewhere, "bob", &all, 10)
-            .await
-            .memories
-            .is_empty()
-    );
-}
-
-pub(crate) async fn mentions_together_are_counted(store: Arc<dyn Store>) {
-    let scope = scope();
-    for (content, names) in [
-        ("one", ["a", "b", "c"]),
-        ("two", ["a", "b", "d"]),
-        ("three", ["b", "c", "d"]),
-    ] {
-        store_one(&*store, &scope, telling(content, &names)).await;
-    }
-    let numbers: Vec<i64> = [
-        number(&*store, &scope, "a").await,
-        number(&*store, &scope, "b").await,
-    ]
-    .to_vec();
-    let found = store
-        .mentioned_together(&scope, &numbers[..1])
-        .await
-        .unwrap();
-    assert_eq!(found.entities[0], (numbers[1], 2));
-    assert_eq!(
-        found
-            .entities
-            .iter()
-            .map(|(_, count)| *count)
-            .collect::<Vec<_>>(),
-        [2, 1, 1]
-    );
-    assert!(!found.partial);
-    assert_eq!(
-        store
-            .mentioned_together(&super::scope(), &numbers)
-            .await
-            .unwrap(),
-        Together::default()
-    );
-    // More memories than the service reads: the newest count.
-    let most = usize::try_from(MOST_MENTIONS).unwrap();
-    let items = (0..most + 50).map(|number| {
-        telling(
-            &format!("{number}"),
-            &["hub", if number < 50 { "old" } else { "new" }],
-        )
-    });
-    remember(&*store, &scope, items.collect()).await.unwrap();
-    let hub = number(&*store, &scope, "hub").await;
-    let found = store.mentioned_together(&scope, &[hub]).await.unwrap();
-    let new = number(&*store, &scope, "new").await;
-    assert_eq!(
-        found,
-        Together {
-            entities: vec![(new, most as u64)],
-            partial: true
-        }
-    );
-}
-
-pub(crate) async fn a_protected_memory_mentions_what_it_did(store: Arc<dyn Store>) {
-    let scope = scope();
-    let protected = NewMemory {
-        protected: true,
-        ..telling("the owner's word", &["Ada"])
-    };
-    let id = store_one(&*store, &scope, protected).await;
-    let answer = remember(
-        &*store,
-        &scope,
-        vec![telling("the owner's word", &["Ada", "Eve"])],
-    )
-    .await
-    .unwrap();
-    assert_eq!((answer[0].id, answer[0].created), (id, false));
-    let ends = [
-        number(&*store, &scope, "Ada").await,
-        number(&*store, &scope, "Eve").await,
-    ];
-    let found = store
-        .mentions(&scope, &ends, at(1), None, 10)
-        .await
-        .unwrap();
-    assert_eq!(
-        found
-            .iter()
-            .map(|mention| (mention.entity, mention.id))
-            .collect::<Vec<_>>(),
-        [(ends[0], id)]
-    );
 }
 
 pub(crate) async fn what_has_not_begun_cannot_end(store: Arc<dyn Store>) {

@@ -32,10 +32,12 @@ pub(crate) mod change;
 pub(crate) mod completion;
 pub(crate) mod context;
 pub(crate) mod crowd;
+pub(crate) mod entity;
 pub(crate) mod filter;
 pub(crate) mod focus;
 pub(crate) mod graph;
 pub(crate) mod history;
+pub(crate) mod mention;
 pub(crate) mod model;
 pub(crate) mod past;
 pub(crate) mod reference;
@@ -103,19 +105,19 @@ macro_rules! contract_tests {
                 focus::many_sessions_at_once_keep_their_order,
                 graph::imports_at_once_store_nothing_twice,
                 graph::links_are_merged_never_replaced,
-                graph::spellings_of_a_name_are_one_entity,
+                entity::spellings_of_a_name_are_one_entity,
                 graph::a_relation_ends_without_being_erased,
-                graph::an_erased_entity_takes_all_of_its_own_along,
+                entity::an_erased_entity_takes_all_of_its_own_along,
                 graph::a_refused_link_leaves_nothing,
-                graph::entities_are_found_by_words_and_by_age,
-                graph::entities_are_listed_by_type_and_prefix,
+                entity::entities_are_found_by_words_and_by_age,
+                entity::entities_are_listed_by_type_and_prefix,
                 graph::the_strongest_relations_come_first,
                 graph::relations_between_entities_are_found,
                 graph::graphs_of_projects_are_apart,
-                graph::a_memory_keeps_whom_it_mentions,
-                graph::a_query_finds_whom_it_names,
-                graph::mentions_together_are_counted,
-                graph::a_protected_memory_mentions_what_it_did,
+                mention::a_memory_keeps_whom_it_mentions,
+                mention::a_query_finds_whom_it_names,
+                mention::mentions_together_are_counted,
+                mention::a_protected_memory_mentions_what_it_did,
                 graph::what_has_not_begun_cannot_end,
                 graph::a_large_batch_is_linked_at_once,
                 history::pages_lead_from_the_newest_entry_to_the_creation,

@@ -294,72 +294,20 @@ impl Model {
             .collect();
         self.missing("supersedes", going.clone())?;
 
-        let mut analyzed = command.items.clone();
-        let repeats = merge_repeats(&mut analyzed, &analyzer());
-        let items: Vec<NewMemory> = analyzed.into_iter().map(|item| item.memory).collect();
-        let mut answer: Vec<Remembered> = Vec::new();
         let mut errors: Vec<StoreError> = Vec::new();
+        let mut answer: Vec<Remembered> = Vec::new();
         for (number, item) in given.iter().enumerate() {
-            let hash = content_hash(&item.content);
-            let before = || given[..number].iter().zip(&answer);
-            let existing = match (item.kind, &item.session, item.turn) {
-                (Kind::Dialogue, Some(session), Some(turn)) => {
-                    let in_batch = before()
-                        .find(|(other, _)| other.session == item.session && other.turn == item.turn)
-                        .map(|(other, place)| (place.id, content_hash(&other.content)));
-                    let stored = self
-                        .turn(session, turn)
-                        .filter(|memory| !going.contains(&memory.id))
-                        .map(|memory| (memory.id, content_hash(&memory.content)));
-                    let existing = in_batch.or(stored);
-                    if let Some((existing, _)) = existing.filter(|(_, known)| *known != hash) {
-                        errors.push(StoreError::TurnExists {
-                            session: session.clone(),
-                            turn,
-                            existing,
-                        });
-                    }
-                    existing.map(|(id, _)| id)
-                }
-                (Kind::Dialogue, ..) => None,
-                (kind, ..) => {
-                    let same = |other_kind: Kind, content: &str| {
-                        other_kind == kind && content_hash(content) == hash
-                    };
-                    let filter = Filter::at(at(now));
-                    let stored = self.memories.iter().find(|memory| {
-                        same(memory.kind, &memory.content)
-                            && filter.admits(memory)
-                            && !going.contains(&memory.id)
-                    });
-                    let in_batch = before()
-                        .find(|(other, _)| same(other.kind, &other.content))
-                        .map(|(_, place)| place.id);
-                    stored.map(|memory| memory.id).or(in_batch)
-                }
+            let before: Vec<_> = given[..number].iter().copied().zip(&answer).collect();
+            let existing = match item.kind {
+                Kind::Dialogue => self.find_turn(item, &before, &going, &mut errors),
+                _ => self.find_equal(item, &before, &going, now),
             };
             answer.push(Remembered::new(
                 existing.unwrap_or(item.id),
                 existing.is_none(),
             ));
         }
-        let mut successors: BTreeMap<Uuid, Uuid> = BTreeMap::new();
-        for (item, place) in given.iter().zip(&answer) {
-            for id in &item.supersedes {
-                let before = self.memories[self.live(*id).expect("was checked")].superseded_by;
-                let before = before.or(successors.get(id).copied());
-                match before.filter(|by| *by != place.id) {
-                    Some(by) => errors.push(StoreError::AlreadySuperseded { id: *id, by }),
-                    None if self.memories[self.live(*id).expect("was checked")]
-                        .superseded_by
-                        .is_none() =>
-                    {
-                        successors.insert(*id, place.id);
-                    }
-                    None => {}
-                }
-            }
-        }
+        let successors = self.list_successors(&given, &answer, &mut errors);
         if let Some(error) = errors.into_iter().next() {
             return Err(error);
         }
@@ -369,13 +317,108 @@ impl Model {
                 memory.superseded_by = Some(by)
             });
         }
+        let mut analyzed = command.items.clone();
+        let repeats = merge_repeats(&mut analyzed, &analyzer());
+        for (place, repeat) in answer.iter_mut().zip(repeats) {
+            place.repeat = repeat;
+        }
+        let items: Vec<NewMemory> = analyzed.into_iter().map(|item| item.memory).collect();
+        self.merge_into_stored(&items, &mut answer, now);
+        for (item, _) in items.iter().zip(&answer).filter(|(_, place)| place.created) {
+            self.insert(item, now);
+        }
+        if let Some(given) = &command.idempotency {
+            let ids = answer.iter().map(|place| place.id).collect();
+            self.answers
+                .insert(given.key.clone(), (given.request_hash, ids));
+        }
+        Ok(answer)
+    }
+
+    /// The turn of the same number, in the batch or stored; another text is an error.
+    fn find_turn(
+        &self,
+        item: &NewMemory,
+        before: &[(&NewMemory, &Remembered)],
+        going: &[Uuid],
+        errors: &mut Vec<StoreError>,
+    ) -> Option<Uuid> {
+        let (session, turn) = (item.session.as_ref()?, item.turn?);
+        let in_batch = before
+            .iter()
+            .find(|(other, _)| other.session == item.session && other.turn == item.turn)
+            .map(|(other, place)| (place.id, content_hash(&other.content)));
+        let stored = self
+            .turn(session, turn)
+            .filter(|memory| !going.contains(&memory.id))
+            .map(|memory| (memory.id, content_hash(&memory.content)));
+        let (existing, known) = in_batch.or(stored)?;
+        if known != content_hash(&item.content) {
+            errors.push(StoreError::TurnExists {
+                session: session.clone(),
+                turn,
+                existing,
+            });
+        }
+        Some(existing)
+    }
+
+    /// A valid memory of the same kind and text, stored or in the batch.
+    fn find_equal(
+        &self,
+        item: &NewMemory,
+        before: &[(&NewMemory, &Remembered)],
+        going: &[Uuid],
+        now: i64,
+    ) -> Option<Uuid> {
+        let hash = content_hash(&item.content);
+        let same = |kind: Kind, content: &str| kind == item.kind && content_hash(content) == hash;
+        let filter = Filter::at(at(now));
+        let stored = self.memories.iter().find(|memory| {
+            same(memory.kind, &memory.content)
+                && filter.admits(memory)
+                && !going.contains(&memory.id)
+        });
+        let in_batch = before
+            .iter()
+            .find(|(other, _)| same(other.kind, &other.content));
+        stored
+            .map(|memory| memory.id)
+            .or(in_batch.map(|(_, place)| place.id))
+    }
+
+    /// Which memories the items supersede; a second successor is an error.
+    fn list_successors(
+        &self,
+        given: &[&NewMemory],
+        answer: &[Remembered],
+        errors: &mut Vec<StoreError>,
+    ) -> BTreeMap<Uuid, Uuid> {
+        let mut successors: BTreeMap<Uuid, Uuid> = BTreeMap::new();
+        for (item, place) in given.iter().zip(answer) {
+            for id in &item.supersedes {
+                let stored = self.memories[self.live(*id).expect("was checked")].superseded_by;
+                let before = stored.or(successors.get(id).copied());
+                match before.filter(|by| *by != place.id) {
+                    Some(by) => errors.push(StoreError::AlreadySuperseded { id: *id, by }),
+                    None if stored.is_none() => {
+                        successors.insert(*id, place.id);
+                    }
+                    None => {}
+                }
+            }
+        }
+        successors
+    }
+
+    /// Merges the values of items whose text is already stored.
+    fn merge_into_stored(&mut self, items: &[NewMemory], answer: &mut [Remembered], now: i64) {
         let mut merged: Vec<Uuid> = answer
             .iter()
             .filter(|place| place.created)
             .map(|place| place.id)
             .collect();
-        for ((item, place), repeat) in items.iter().zip(&mut answer).zip(repeats) {
-            place.repeat = repeat;
+        for (item, place) in items.iter().zip(answer) {
             if place.created || merged.contains(&place.id) {
                 continue;
             }
@@ -392,46 +435,41 @@ impl Model {
                 self.change(at, Change::Updated, now, Some("stored again"), edit);
             }
         }
-        for (item, _) in items.iter().zip(&answer).filter(|(_, place)| place.created) {
-            self.next += 1;
-            let mut sources = item.sources.clone();
-            sources.dedup();
-            self.memories.push(Memory {
-                id: item.id,
-                seq: self.next,
-                project: self.project.clone(),
-                kind: item.kind,
-                content: item.content.clone(),
-                tags: item.tags.clone(),
-                importance: item.importance,
-                metadata: item.metadata.clone(),
-                occurred_at: item.occurred_at,
-                created_at: at(now),
-                updated_at: at(now),
-                valid_until: item.valid_until,
-                superseded_by: None,
-                deleted_at: None,
-                version: 1,
-                session: item.session.clone(),
-                turn: item.turn,
-                speaker: item.speaker.clone(),
-                episode: item.episode.clone(),
-                sources,
-                recall_count: 0,
-                last_recalled_at: None,
-                helpful: 0,
-                not_helpful: 0,
-                protected: item.protected,
-            });
-            self.note(item.id, 1, Change::Created, None, now, None);
-            self.created.push(item.id);
-        }
-        if let Some(given) = &command.idempotency {
-            let ids = answer.iter().map(|place| place.id).collect();
-            self.answers
-                .insert(given.key.clone(), (given.request_hash, ids));
-        }
-        Ok(answer)
+    }
+
+    fn insert(&mut self, item: &NewMemory, now: i64) {
+        self.next += 1;
+        let mut sources = item.sources.clone();
+        sources.dedup();
+        self.memories.push(Memory {
+            id: item.id,
+            seq: self.next,
+            project: self.project.clone(),
+            kind: item.kind,
+            content: item.content.clone(),
+            tags: item.tags.clone(),
+            importance: item.importance,
+            metadata: item.metadata.clone(),
+            occurred_at: item.occurred_at,
+            created_at: at(now),
+            updated_at: at(now),
+            valid_until: item.valid_until,
+            superseded_by: None,
+            deleted_at: None,
+            version: 1,
+            session: item.session.clone(),
+            turn: item.turn,
+            speaker: item.speaker.clone(),
+            episode: item.episode.clone(),
+            sources,
+            recall_count: 0,
+            last_recalled_at: None,
+            helpful: 0,
+            not_helpful: 0,
+            protected: item.protected,
+        });
+        self.note(item.id, 1, Change::Created, None, now, None);
+        self.created.push(item.id);
     }
 
     fn update(&mut self, command: &Update, now: i64) -> Result<Memory, StoreError> {
@@ -553,31 +591,8 @@ impl Model {
 async fn carry_out(store: &dyn Store, scope: &Scope, model: &mut Model, step: &Step, now: i64) {
     match step {
         Step::Remember { items, key } => {
-            let build = |item: &Item| {
-                let episode = Episode {
-                    situation: "at work".into(),
-                    outcome: 0.5,
-                    lesson: "river".into(),
-                };
-                NewMemory {
-                    kind: item.kind,
-                    session: item.session.map(|session| format!("s{session}")),
-                    turn: item.turn,
-                    tags: tags(item.tag),
-                    valid_until: item.valid_for.map(|seconds| at(now + seconds)),
-                    episode: (item.kind == Kind::Episode).then_some(episode),
-                    sources: item.sources.iter().map(|place| model.id(*place)).collect(),
-                    supersedes: item
-                        .supersedes
-                        .iter()
-                        .map(|place| model.id(*place))
-                        .collect(),
-                    occurred_at: at(now) - TimeDelta::minutes(1),
-                    ..note(TEXTS[item.content])
-                }
-            };
             let command = Remember {
-                items: analyzed(items.iter().map(build)),
+                items: analyzed(items.iter().map(|item| build_item(item, model, now))),
                 idempotency: key.map(|(key, hash)| Idempotency {
                     key: format!("k{key}"),
                     request_hash: [hash; 32],
@@ -640,6 +655,30 @@ async fn carry_out(store: &dyn Store, scope: &Scope, model: &mut Model, step: &S
                 }
             }
         }
+    }
+}
+
+fn build_item(item: &Item, model: &Model, now: i64) -> NewMemory {
+    let episode = Episode {
+        situation: "at work".into(),
+        outcome: 0.5,
+        lesson: "river".into(),
+    };
+    NewMemory {
+        kind: item.kind,
+        session: item.session.map(|session| format!("s{session}")),
+        turn: item.turn,
+        tags: tags(item.tag),
+        valid_until: item.valid_for.map(|seconds| at(now + seconds)),
+        episode: (item.kind == Kind::Episode).then_some(episode),
+        sources: item.sources.iter().map(|place| model.id(*place)).collect(),
+        supersedes: item
+            .supersedes
+            .iter()
+            .map(|place| model.id(*place))
+            .collect(),
+        occurred_at: at(now) - TimeDelta::minutes(1),
+        ..note(TEXTS[item.content])
     }
 }
 

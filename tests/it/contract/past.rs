@@ -60,25 +60,7 @@ pub(crate) async fn a_look_back_sees_texts_as_they_were(store: Arc<dyn Store>) {
         .await
         .unwrap();
 
-    let second = Patch {
-        content: Some("second text".into()),
-        tags: Some(vec!["new".into()]),
-        lesson: Some("second lesson".into()),
-        ..Patch::default()
-    };
-    update(store, &scope, edited, second, 10).await;
-    let middle = load(store, &scope, edited).await;
-    update(
-        store,
-        &scope,
-        edited,
-        Patch {
-            content: Some("third text".into()),
-            ..Patch::default()
-        },
-        30,
-    )
-    .await;
+    let middle = edit_twice(store, &scope, edited).await;
     store
         .forget(&scope, &[deleted], ForgetMode::Delete, None, at(20))
         .await
@@ -103,18 +85,17 @@ pub(crate) async fn a_look_back_sees_texts_as_they_were(store: Arc<dyn Store>) {
         known(store, &scope, -1).await.is_empty(),
         "nothing was known before"
     );
-    let ids = |memories: &[Memory]| memories.iter().map(|memory| memory.id).collect::<Vec<_>>();
     let at_15 = known(store, &scope, 15).await;
-    assert_eq!(ids(&at_15), [quiet, edited, deleted, replaced, expiring]);
+    assert_eq!(ids_of(&at_15), [quiet, edited, deleted, replaced, expiring]);
     assert_eq!(at_15[1], middle);
     let at_25 = known(store, &scope, 25).await;
-    assert_eq!(ids(&at_25), [quiet, edited, replaced, expiring]);
+    assert_eq!(ids_of(&at_25), [quiet, edited, replaced, expiring]);
     assert_eq!(
-        ids(&known(store, &scope, 45).await),
+        ids_of(&known(store, &scope, 45).await),
         [quiet, edited, expiring, item.id]
     );
     assert_eq!(
-        ids(&known(store, &scope, 60).await),
+        ids_of(&known(store, &scope, 60).await),
         [quiet, edited, item.id]
     );
     assert_eq!(
@@ -126,15 +107,43 @@ pub(crate) async fn a_look_back_sees_texts_as_they_were(store: Arc<dyn Store>) {
         .await
         .unwrap();
     assert_eq!(
-        ids(&known(store, &scope, 65).await),
+        ids_of(&known(store, &scope, 65).await),
         [quiet, edited, item.id],
         "restored only later"
     );
     forget(store, &scope, edited, ForgetMode::Purge).await;
     assert!(
-        !ids(&known(store, &scope, 15).await).contains(&edited),
+        !ids_of(&known(store, &scope, 15).await).contains(&edited),
         "what is purged was never there"
     );
+}
+
+/// Changes the memory at 10 and at 30 seconds, and returns the version between.
+async fn edit_twice(store: &dyn Store, scope: &Scope, edited: Uuid) -> Memory {
+    let second = Patch {
+        content: Some("second text".into()),
+        tags: Some(vec!["new".into()]),
+        lesson: Some("second lesson".into()),
+        ..Patch::default()
+    };
+    update(store, scope, edited, second, 10).await;
+    let middle = load(store, scope, edited).await;
+    update(
+        store,
+        scope,
+        edited,
+        Patch {
+            content: Some("third text".into()),
+            ..Patch::default()
+        },
+        30,
+    )
+    .await;
+    middle
+}
+
+fn ids_of(memories: &[Memory]) -> Vec<Uuid> {
+    memories.iter().map(|memory| memory.id).collect()
 }
 
 pub(crate) async fn a_look_back_reads_so_many_bytes(store: Arc<dyn Store>) {

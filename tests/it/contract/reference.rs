@@ -288,6 +288,10 @@ pub(crate) async fn tools_accept_short_ids(store: Arc<dyn Store>) {
         "{invalid}"
     );
 
+    focus_accepts_short_ids(&engine, &call).await;
+}
+
+async fn focus_accepts_short_ids(engine: &Engine, call: &Call) {
     let focus = |action, id: Option<&str>| FocusParams {
         action: Some(action),
         id: id.map(str::to_owned),
@@ -295,14 +299,14 @@ pub(crate) async fn tools_accept_short_ids(store: Arc<dyn Store>) {
         ..FocusParams::default()
     };
     let item = engine
-        .focus(&call, focus(FocusAction::Add, None))
+        .focus(call, focus(FocusAction::Add, None))
         .await
         .unwrap()
         .items
         .remove(0)
         .id;
     let dropped = engine
-        .focus(&call, focus(FocusAction::Drop, Some(short_id(&item))))
+        .focus(call, focus(FocusAction::Drop, Some(short_id(&item))))
         .await
         .unwrap();
     assert_eq!(dropped.items[0].id, item);

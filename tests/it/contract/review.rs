@@ -90,10 +90,6 @@ pub(crate) async fn only_votes_pass_the_protection(store: Arc<dyn Store>) {
     let (store, scope) = (&*store, scope());
     let id = protected(store, &scope, "the owner's word").await;
     let free = store_one(store, &scope, note("free")).await;
-    let refused = |error: StoreError| match error {
-        StoreError::Protected { ids } => ids,
-        other => panic!("{other:?}"),
-    };
     let command = |patch| Update {
         id,
         expected_version: None,
@@ -110,7 +106,7 @@ pub(crate) async fn only_votes_pass_the_protection(store: Arc<dyn Store>) {
         1
     );
     assert_eq!(
-        refused(
+        list_protected(
             store
                 .update(&scope, command(patch("a lie")))
                 .await
@@ -123,7 +119,7 @@ pub(crate) async fn only_votes_pass_the_protection(store: Arc<dyn Store>) {
         ..Patch::default()
     };
     assert_eq!(
-        refused(store.update(&scope, command(unprotect)).await.unwrap_err()),
+        list_protected(store.update(&scope, command(unprotect)).await.unwrap_err()),
         [id]
     );
     for mode in [ForgetMode::Delete, ForgetMode::Purge] {
@@ -131,7 +127,7 @@ pub(crate) async fn only_votes_pass_the_protection(store: Arc<dyn Store>) {
             .forget(&scope, &[free, id], mode, None, at(2))
             .await
             .unwrap_err();
-        assert_eq!(refused(error), [id]);
+        assert_eq!(list_protected(error), [id]);
     }
     assert_eq!(
         store
@@ -141,23 +137,7 @@ pub(crate) async fn only_votes_pass_the_protection(store: Arc<dyn Store>) {
         0,
         "nothing to do"
     );
-    let items = vec![NewMemory {
-        supersedes: vec![id],
-        ..note("a usurper")
-    }];
-    let error = store
-        .remember(
-            &scope,
-            Remember {
-                items: analyzed(items),
-                idempotency: None,
-                now: at(3),
-            },
-        )
-        .await
-        .unwrap_err();
-    assert_eq!(refused(error), [id]);
-    assert!(found(store, &scope, "usurper").await.is_empty());
+    check_supersession_is_refused(store, &scope, id).await;
     let memory = load(store, &scope, id).await;
     assert_eq!(
         (memory.version, memory.protected, memory.content.as_str()),
@@ -179,6 +159,34 @@ pub(crate) async fn only_votes_pass_the_protection(store: Arc<dyn Store>) {
         store.update(&scope, command).await.unwrap().protected,
         "anybody may protect"
     );
+}
+
+async fn check_supersession_is_refused(store: &dyn Store, scope: &Scope, id: Uuid) {
+    let items = vec![NewMemory {
+        supersedes: vec![id],
+        ..note("a usurper")
+    }];
+    let error = store
+        .remember(
+            scope,
+            Remember {
+                items: analyzed(items),
+                idempotency: None,
+                now: at(3),
+            },
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(list_protected(error), [id]);
+    assert!(found(store, scope, "usurper").await.is_empty());
+}
+
+/// The IDs of the protected memories for which a write was refused.
+fn list_protected(error: StoreError) -> Vec<Uuid> {
+    match error {
+        StoreError::Protected { ids } => ids,
+        other => panic!("{other:?}"),
+    }
 }
 
 pub(crate) async fn what_is_approved_is_done_and_can_be_undone(store: Arc<dyn Store>) {
@@ -222,24 +230,8 @@ pub(crate) async fn what_is_approved_is_done_and_can_be_undone(store: Arc<dyn St
         )
         .await
         .unwrap();
-        assert_eq!(
-            (approved.state, approved.applied_version),
-            (ReviewState::Approved, Some(version + 1))
-        );
-        assert_eq!(
-            (approved.decided_by.as_deref(), approved.decided_at),
-            (Some("owner"), Some(at(20 + number * 10)))
-        );
-        let entry = history(store, &scope, id).await.pop().unwrap();
-        assert_eq!(
-            (entry.change, entry.version, entry.actor.as_str()),
-            (change, version + 1, "owner")
-        );
-        let reason = entry.reason.unwrap();
-        assert!(
-            reason.contains(&proposed.id.to_string()) && reason.contains("decided"),
-            "{reason}"
-        );
+        assert_eq!(approved.decided_at, Some(at(20 + number * 10)));
+        check_approval(store, &scope, &approved, change, version).await;
         assert!(found(store, &scope, "walrus").await.is_empty());
         if change == Change::Updated {
             let now = load(store, &scope, id).await;
@@ -269,6 +261,30 @@ pub(crate) async fn what_is_approved_is_done_and_can_be_undone(store: Arc<dyn St
         .map(|entry| entry.version)
         .collect();
     assert_eq!(versions, [1, 2, 3, 4, 5]);
+}
+
+async fn check_approval(
+    store: &dyn Store,
+    scope: &Scope,
+    approved: &Review,
+    change: Change,
+    version: i64,
+) {
+    assert_eq!(
+        (approved.state, approved.applied_version),
+        (ReviewState::Approved, Some(version + 1))
+    );
+    assert_eq!(approved.decided_by.as_deref(), Some("owner"));
+    let entry = history(store, scope, approved.memory).await.pop().unwrap();
+    assert_eq!(
+        (entry.change, entry.version, entry.actor.as_str()),
+        (change, version + 1, "owner")
+    );
+    let reason = entry.reason.unwrap();
+    assert!(
+        reason.contains(&approved.id.to_string()) && reason.contains("decided"),
+        "{reason}"
+    );
 }
 
 pub(crate) async fn a_replacement_can_be_approved_and_undone(store: Arc<dyn Store>) {

@@ -216,26 +216,7 @@ pub(crate) async fn forgotten_memories_have_no_nearness(store: Arc<dyn Store>) {
 pub(crate) async fn filters_hold_for_vectors(store: Arc<dyn Store>) {
     let (here, there) = (scope(), scope());
     store.prepare_vectors(MODEL, 8).await.unwrap();
-    let mut items = Vec::new();
-    for n in 0..160_u32 {
-        let mut item = match n % 3 {
-            0 => note(&format!("text {n}")),
-            1 => NewMemory {
-                speaker: Some("Ada".into()),
-                ..turn("s", n.into(), &format!("text {n}"))
-            },
-            _ => episode(&format!("text {n}"), "s", "l"),
-        };
-        item.importance = f64::from(n % 10) / 10.0;
-        item.tags = if n % 7 == 0 {
-            vec!["rare".to_owned()]
-        } else {
-            Vec::new()
-        };
-        item.occurred_at = at(-i64::from(n));
-        item.valid_until = (n % 5 == 0).then(|| at(if n % 2 == 0 { 0 } else { 1_000 }));
-        items.push(item);
-    }
+    let mut items = varied_memories();
     let second = items.split_off(80);
     remember(&*store, &here, items).await.unwrap();
     remember(&*store, &there, second).await.unwrap();
@@ -307,6 +288,30 @@ pub(crate) async fn filters_hold_for_vectors(store: Arc<dyn Store>) {
             }
         }
     }
+}
+
+fn varied_memories() -> Vec<NewMemory> {
+    let mut items = Vec::new();
+    for n in 0..160_u32 {
+        let mut item = match n % 3 {
+            0 => note(&format!("text {n}")),
+            1 => NewMemory {
+                speaker: Some("Ada".into()),
+                ..turn("s", n.into(), &format!("text {n}"))
+            },
+            _ => episode(&format!("text {n}"), "s", "l"),
+        };
+        item.importance = f64::from(n % 10) / 10.0;
+        item.tags = if n % 7 == 0 {
+            vec!["rare".to_owned()]
+        } else {
+            Vec::new()
+        };
+        item.occurred_at = at(-i64::from(n));
+        item.valid_until = (n % 5 == 0).then(|| at(if n % 2 == 0 { 0 } else { 1_000 }));
+        items.push(item);
+    }
+    items
 }
 
 fn naive(memories: &[Memory], filter: &Filter, vector: &[f32], limit: usize) -> Vec<(Uuid, f64)> {
