@@ -1,4 +1,4 @@
-//! Checks of what a database holds: what they find, and the comparison of the word index with the memories.
+//! Checks of the contents of a database: their findings, and the comparison of the word index with the memories.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,54 +11,55 @@ use tokio::time::Instant;
 use super::{MemoryKey, Result, WriteFailure};
 use crate::domain::text::Terms;
 
-/// Suspicious memories that a check looks at again; beyond that number the index is beyond doubt damaged.
+/// Maximum number of suspicious memories that a check examines again. With more of them, the index is certainly
+/// damaged.
 const MOST_SUSPECTS: usize = 10_000;
 
-/// What a finding is about.
+/// The part of the database that a finding concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
-    /// The pages of the file, or of its indexes.
+    /// The pages of the file or of its indexes.
     File,
     /// Tables, indexes, triggers and views.
     Schema,
-    /// Rows that point to other rows.
+    /// References between rows.
     References,
-    /// The index of words. The memories themselves are whole.
+    /// The word index. The memories themselves are intact.
     WordIndex,
-    /// The vectors. The memories themselves are whole.
+    /// The vectors. The memories themselves are intact.
     Vectors,
 }
 
 impl Subject {
-    /// Whether only derived data is affected, so that a backup of the memories is complete.
+    /// Returns whether only derived data is affected, so that a backup of the memories is complete.
     #[must_use]
     pub fn is_derived(self) -> bool {
         matches!(self, Self::WordIndex | Self::Vectors)
     }
 }
 
-/// What a check of the pages of the indexes came to.
+/// The result of checking the pages of the indexes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IndexPages {
-    /// They were checked, and this is wrong.
+    /// The pages were checked; the findings are empty if all are sound.
     Checked(Vec<Finding>),
-    /// They cannot be checked, for this reason.
+    /// The pages cannot be checked, for this reason.
     Unchecked(String),
 }
 
-/// Something that is wrong inside of a database.
+/// A fault inside a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is about.
+    /// The affected part.
     pub subject: Subject,
-    /// What is wrong.
+    /// The fault.
     pub detail: String,
-    /// What a person can do about it.
+    /// How to repair it.
     pub remedy: String,
 }
 
 impl Finding {
-    /// A finding with its remedy.
+    /// Creates a finding with its remedy.
     pub fn new(subject: Subject, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
             subject,
@@ -74,7 +75,7 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// How fast a check may go.
+/// The speed of a check.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
     rest: u32,
@@ -83,7 +84,7 @@ pub struct Pace {
 impl Pace {
     /// Without pauses.
     pub const FULL_SPEED: Self = Self { rest: 0 };
-    /// A tenth of the time, so that requests hardly notice.
+    /// Works a tenth of the time, so that requests are hardly slowed down.
     pub const BACKGROUND: Self = Self { rest: 9 };
 
     /// Pauses in proportion to the time since `started`, and starts the next step.
@@ -95,39 +96,39 @@ impl Pace {
     }
 }
 
-/// A database that can be examined.
+/// A database that can be checked.
 #[async_trait]
 pub trait CheckStore: Send + Sync {
-    /// Compares the word index and the vectors with the memories, in both directions, and reads every page where the
-    /// database offers that. Takes as long as it takes; a caller who wants no more of it drops the future. Works on the
-    /// embedded file while another process has it open, and changes nothing.
+    /// Compares the word index and the vectors with the memories in both directions, and reads every page if the
+    /// database offers that. The duration is not limited; a caller aborts the check by dropping the future. Works on
+    /// the embedded file while another process has it open, and changes nothing.
     async fn inspect_deeply(&self, pace: Pace) -> Result<Vec<Finding>>;
 
-    /// Checks the pages of the indexes with the tools of the database server. Where [`Self::inspect_deeply`] reads every
-    /// page itself, there is nothing left to do.
+    /// Checks the pages of the indexes with the tools of the database server. Does nothing if [`Self::inspect_deeply`]
+    /// already reads every page.
     async fn inspect_index_pages(&self) -> Result<IndexPages> {
         Ok(IndexPages::Checked(Vec::new()))
     }
 
-    /// Lets the next [`Store::prepare`](super::Store::prepare) of a new process rebuild the word index.
+    /// Makes the next [`Store::prepare`](super::Store::prepare) of a new process rebuild the word index.
     async fn request_index_rebuild(&self) -> Result<()>;
 
-    /// Writes durably, to find out whether that is possible; changes nothing that anybody sees.
+    /// Tests whether a durable write succeeds, without a visible change.
     async fn probe_write(&self) -> Result<()>;
 
-    /// Why the last write failed; nothing after one that succeeded.
+    /// Returns the reason why the last write failed, or `None` if it succeeded.
     fn write_failure(&self) -> watch::Receiver<Option<WriteFailure>>;
 }
 
-/// Sums over the terms of each memory: those that the index should hold, less those that it does hold.
+/// Sums over the terms of each memory: the terms that the index should contain minus those that it contains.
 ///
-/// Others may write while both sides are read, a page at a time. What looks wrong in the end is therefore only a suspect,
-/// and counts when its row has not changed since.
+/// Other connections may write while both sides are read page by page. A difference is therefore only a suspicion until
+/// a second read of the same version confirms it.
 #[derive(Debug, Default)]
 pub(super) struct IndexComparison {
-    /// Sorted by key.
+    /// Memories by key, in ascending order.
     memories: Vec<Balance>,
-    /// Memories that only the index knows.
+    /// Memories that are only in the index.
     strays: BTreeSet<MemoryKey>,
 }
 
@@ -135,19 +136,19 @@ pub(super) struct IndexComparison {
 struct Balance {
     key: MemoryKey,
     version: i64,
-    /// Zero when both sides agree.
+    /// Zero if both sides agree.
     sum: u64,
 }
 
-/// The state of a memory at the end of a comparison: its version, if it is there and not deleted.
+/// The version of each memory at the end of a comparison; deleted and missing memories are absent.
 pub(super) type Current = HashMap<MemoryKey, i64>;
 
-/// How many memories the index disagrees with.
+/// The number of memories that differ from the index.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Disagreement {
-    /// Memories of which the index has other terms.
+    /// Memories with other terms in the index.
     pub(super) wrong: u64,
-    /// Entries of memories that are deleted or gone.
+    /// Index entries of memories that are deleted or missing.
     pub(super) left_over: u64,
 }
 
@@ -158,7 +159,7 @@ fn weight(term: &str) -> u64 {
 }
 
 impl IndexComparison {
-    /// Adds a live memory with the terms that the index should hold. Keys must ascend.
+    /// Adds a live memory with its expected terms. Keys must ascend.
     pub(super) fn expect(&mut self, key: MemoryKey, version: i64, terms: &Terms) {
         let sum = terms.counts.iter().fold(0_u64, |sum, (term, count)| {
             sum.wrapping_add(weight(term).wrapping_mul(u64::from(*count)))
@@ -166,7 +167,7 @@ impl IndexComparison {
         self.memories.push(Balance { key, version, sum });
     }
 
-    /// Takes note that the index holds a term of a memory so many times.
+    /// Adds a term that the index contains `count` times for a memory.
     pub(super) fn found(&mut self, key: MemoryKey, term: &str, count: u64) {
         match self
             .memories
@@ -181,7 +182,7 @@ impl IndexComparison {
         }
     }
 
-    /// Memories that have to be looked at again.
+    /// Returns the memories that must be read again.
     pub(super) fn suspects(&self) -> Vec<MemoryKey> {
         let wrong = self
             .memories
@@ -194,7 +195,7 @@ impl IndexComparison {
             .collect()
     }
 
-    /// What is wrong with them, as they are now.
+    /// Counts the suspects that still differ in their current state.
     pub(super) fn confirm(&self, current: &Current) -> Disagreement {
         let unchanged = |balance: &&Balance| current.get(&balance.key) == Some(&balance.version);
         let wrong = self
@@ -211,7 +212,7 @@ impl IndexComparison {
     }
 }
 
-/// What the comparison of the word index found, in words.
+/// Describes the result of comparing the word index.
 pub(super) fn word_index_finding(disagreement: Disagreement, remedy: &str) -> Option<Finding> {
     let Disagreement { wrong, left_over } = disagreement;
     (wrong + left_over > 0).then(|| {
@@ -223,7 +224,7 @@ pub(super) fn word_index_finding(disagreement: Disagreement, remedy: &str) -> Op
     })
 }
 
-/// What the comparison of the vectors found, in words.
+/// Describes the result of comparing the vectors.
 pub(super) fn vector_finding(missing: u64, stale: u64) -> Option<Finding> {
     (missing + stale > 0).then(|| {
         let detail = format!(
@@ -266,7 +267,7 @@ mod tests {
         comparison.found(key(9), "alpha", 1);
         comparison.found(key(10), "alpha", 1);
         assert_eq!(comparison.suspects(), [key(2), key(3), key(9), key(10)]);
-        // The third was changed meanwhile, the tenth was stored.
+        // Memory 3 was changed during the comparison, and memory 10 was stored.
         let current = Current::from([(key(1), 1), (key(2), 1), (key(3), 2), (key(10), 1)]);
         assert_eq!(
             comparison.confirm(&current),

@@ -1,4 +1,4 @@
-//! The comparison of word index and vectors with the memories, a page at a time on a connection of its own.
+//! Compares the word index and the vectors with the memories, page by page, on a separate connection.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::store::{
     CheckStore, Finding, IndexPages, MemoryKey, Pace, Result, Subject, WriteFailure,
 };
 
-/// `data_corrupted` and `index_corrupted`.
+/// SQLSTATE codes of `data_corrupted` and `index_corrupted`.
 const DAMAGED: [&str; 2] = ["XX001", "XX002"];
-/// Longest check of one index, which reads all of it.
+/// Maximum time for the check of one index, which reads all of it.
 const LONGEST_INDEX_CHECK: Duration = Duration::from_secs(600);
-/// Memories whose vectors are compared at once.
+/// Number of memories whose vectors are compared per statement.
 const VECTOR_PAGE: i64 = 5_000;
 
 pub(super) const REBUILD_INDEX: &str =
@@ -169,7 +169,7 @@ impl PostgresStore {
     }
 }
 
-/// Says what is wrong with an index, where the check of its pages failed for that reason.
+/// Describes the damage of an index if the check of its pages failed because of it.
 fn damaged_index(name: &str, error: &sqlx::Error) -> Option<Finding> {
     let sqlx::Error::Database(error) = error else {
         return None;
@@ -255,7 +255,7 @@ impl CheckStore for PostgresStore {
                 )
             })
             .await?;
-        // The server quoted the name of the function.
+        // The server has quoted the name of the function.
         let statement = format!("SELECT {function}($1::bigint::oid::regclass)");
         let mut findings = Vec::new();
         for (oid, name) in indexes {

@@ -1,4 +1,4 @@
-//! The context of candidates: neighboring turns and memories that mention named entities.
+//! Reads the context of candidates: neighboring turns and memories that mention named entities.
 
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
@@ -12,8 +12,8 @@ use crate::domain::{Hit, Scope};
 use crate::store::graph::{MOST_MENTIONS, MOST_NAMED};
 use crate::store::{ContextQuery, ConversationContext};
 
-/// Turns by their positions ($16 to $18), and the newest memories that mention entities by one of the names ($11), as far as
-/// they pass the filter.
+/// Turns by their positions ($16 to $18), and the newest memories that mention entities with one of the names ($11),
+/// restricted by the filter.
 const CONTEXT: &str = concat!(
     "WITH named AS MATERIALIZED (\
         SELECT e.project_id, e.seq, e.name, e.words FROM project p \
@@ -42,7 +42,7 @@ const CONTEXT: &str = concat!(
     " GROUP BY m.project_id, m.seq ORDER BY m.seq DESC LIMIT $14)"
 );
 
-/// With its name, for the test that prepares each.
+/// The statement with its name, for the test that prepares each one.
 pub(super) const ALL: &[(&str, &str)] = &[("CONTEXT", CONTEXT)];
 
 pub(super) async fn read_context(
@@ -89,7 +89,7 @@ pub(super) async fn read_context(
 
 enum ContextRow {
     Turn(Box<Hit>),
-    /// With the number of names that entities have.
+    /// The mention, and the number of names that entities have.
     Mention(EntityMention, usize),
 }
 

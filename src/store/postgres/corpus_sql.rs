@@ -1,6 +1,6 @@
-//! The statement that a recall begins with.
+//! The first statement of a recall.
 
-/// In how many memories of `here` a term is, counted up to $3 in each project and estimated beyond.
+/// The number of memories of `here` that contain a term: counted up to $3 per project and estimated beyond.
 macro_rules! frequency {
     ($term:literal) => {
         concat!(
@@ -17,7 +17,7 @@ macro_rules! frequency {
     };
 }
 
-/// The first term of the vocabulary of `here` under a condition, from the index alone.
+/// The first term of the vocabulary of `here` that satisfies a condition, read from the index alone.
 macro_rules! next_term {
     ($condition:literal) => {
         concat!(
@@ -31,16 +31,16 @@ macro_rules! next_term {
 }
 
 /// Size of the corpus and frequencies of terms. Up to `$3` postings of a term are counted in each project, which is
-/// exact for all terms that decide something. Beyond, the frequency is estimated from how far back in the storage
-/// order those postings reach, so that a common word costs no more than a rare one. What is known already (`$13`) is not
-/// counted again.
+/// exact for all terms that matter for ranking. Beyond that limit, the frequency is estimated from how far back in the
+/// storage order those postings reach, so that a common word costs no more than a rare one. Frequencies that the caller
+/// already knows (`$13`) are not counted again.
 ///
-/// For the longest terms that nobody has, and that may be guessed at (`$4`: letters), it counts what is near to them: the
-/// spellings of `$5` to `$7`, with any of the letters in the gap, and the first terms behind the beginnings of `$8` and
-/// `$9` and before `$12`, found by one step of the index after the other. That end has to come as it is: what a function
-/// makes of a column is compared behind row-level security, which ends no search of an index, and where no term begins
-/// so, all terms behind would be read. Most spellings are no words, and whether there is one is asked before it is
-/// counted. `domain::spelling` judges what comes.
+/// For the longest unknown terms that may be misspelled (`$4`: letters), the statement counts their spelling
+/// candidates: the spellings of `$5` to `$7`, with any of the letters in the gap, and the first terms after the
+/// prefixes of `$8` and `$9` and before `$12`, found by single steps of the index. The upper end is passed as a plain
+/// parameter for two reasons. Behind row-level security, a condition on a function of the column cannot end an index
+/// scan; and without an end, the scan would read all later terms if no term has the prefix. Most spellings are not
+/// words, so the statement tests whether a spelling exists before it counts it. `domain::spelling` judges the results.
 pub(super) const CORPUS_STATS: &str = concat!(
     "WITH RECURSIVE here AS MATERIALIZED (\
         SELECT p.id, \

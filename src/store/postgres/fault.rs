@@ -1,4 +1,4 @@
-//! What went wrong, in the words of [`StoreError`]: the one place that reads the driver's errors.
+//! Translates the driver's errors to [`StoreError`]. No other module reads errors of the driver.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::store::StoreError;
 
-/// Why there is no connection.
+/// The reason why no connection is available.
 #[derive(Debug)]
 pub(super) enum NoConnection {
     /// The driver's error.
     Sql(sqlx::Error),
-    /// The server does not answer at all.
+    /// The server does not respond.
     Silent,
-    /// All connections are in use.
+    /// All connections of the pool are in use.
     Busy(u32),
     /// The pool was closed.
     Closed,
 }
 
-/// How an attempt to do some work failed.
+/// The reason why an attempt failed.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The store's answer is an error; the database is fine.
+    /// The result of the method is an error; the database is in order.
     Answer(StoreError),
-    /// A statement failed. Nothing of it remains, unless the connection broke.
+    /// A statement failed. Its effects were rolled back, unless the connection broke.
     Sql(sqlx::Error),
-    /// The commit failed. Where the connection broke, the outcome is unknown.
+    /// The commit failed. If the connection broke, the outcome is unknown.
     Commit(sqlx::Error),
 }
 
@@ -42,14 +42,14 @@ impl From<StoreError> for Fault {
     }
 }
 
-/// What an error of the driver calls for.
+/// The reaction that an error of the driver requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The connection is gone, or the session must end. Another one may do.
+    /// The connection broke, or the session must end. Another connection may work.
     Broken,
-    /// Deadlock, serialisation, a collision of equal memories: a repetition will do.
+    /// Deadlock, serialization failure, or concurrent storage of equal memories. A retry will succeed.
     Collision,
-    /// Anything else.
+    /// Any other error.
     Other,
 }
 
@@ -60,10 +60,11 @@ pub(super) fn cause(error: &sqlx::Error) -> Cause {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::WorkerCrashed => Cause::Broken,
         sqlx::Error::Database(inner) => match inner.code().as_deref() {
-            // Plans made before a migration by a newer server; a failover to a standby.
+            // A newer server has migrated the schema under cached plans, or the server became a standby.
             Some("0A000" | "26000" | "25006") => Cause::Broken,
             Some(code) if code.starts_with("08") || code.starts_with("57P") => Cause::Broken,
-            // Division by zero is how REMEMBER undoes itself; a unique violation is an idempotency key in use.
+            // REMEMBER rolls itself back by a division by zero. A unique violation means that the idempotency key is
+            // in use.
             Some("40001" | "40P01" | "22012" | "23505") => Cause::Collision,
             _ => Cause::Other,
         },
@@ -71,7 +72,8 @@ pub(super) fn cause(error: &sqlx::Error) -> Cause {
     }
 }
 
-/// Whether the server could not store what it was given: no space or other resources, read-only, an I/O error, damage.
+/// Returns whether the server could not store data: no space or other resources, read-only mode, an I/O error, or
+/// damage.
 pub(super) fn is_of_storage(error: &sqlx::Error) -> bool {
     let code = error
         .as_database_error()
@@ -83,7 +85,7 @@ pub(super) fn is_of_storage(error: &sqlx::Error) -> bool {
     })
 }
 
-/// The sentence for callers when no answer came in time.
+/// Returns the error for callers if no answer came in time.
 pub(super) fn silent(limit: Duration) -> StoreError {
     unavailable(
         format!("it did not answer within {} s", limit.as_secs()),
@@ -105,7 +107,7 @@ pub(super) fn setup(reason: impl Into<String>) -> StoreError {
     }
 }
 
-/// A pooler that hands each transaction to another session of the server.
+/// Describes a pooler that assigns each transaction to another session of the server.
 pub(super) fn transaction_pooling(
     options: &PgConnectOptions,
     source: Option<sqlx::Error>,
@@ -125,7 +127,7 @@ fn pooling_reason(options: &PgConnectOptions) -> String {
     )
 }
 
-/// Adds what a caller must know when a write was interrupted.
+/// Adds to the error of an interrupted write that its outcome is unknown.
 pub(super) fn uncertain(error: StoreError) -> StoreError {
     match error {
         StoreError::Unavailable { reason, source } => StoreError::Unavailable {
@@ -138,7 +140,7 @@ pub(super) fn uncertain(error: StoreError) -> StoreError {
     }
 }
 
-/// Why there is no connection.
+/// Translates the reason why no connection is available.
 pub(super) fn no_connection(options: &PgConnectOptions, why: NoConnection) -> StoreError {
     let place = place(options);
     match why {
@@ -279,7 +281,7 @@ fn explain_outage(options: &PgConnectOptions, code: &str, message: &str) -> Opti
     Some(reason)
 }
 
-/// Why a server that can be read is of no use.
+/// Explains why a server accepts reads but no writes.
 pub(super) fn read_only(options: &PgConnectOptions) -> String {
     format!(
         "{} accepts no writes: name the primary server instead of a standby, or unset default_transaction_read_only",
@@ -287,7 +289,7 @@ pub(super) fn read_only(options: &PgConnectOptions) -> String {
     )
 }
 
-/// Whether a server refused a connection because it was not encrypted. Only the message says so.
+/// Returns whether a server refused an unencrypted connection. Only the text of the message shows this.
 fn demands_encryption(message: &str) -> bool {
     [
         "no encryption",
@@ -299,7 +301,7 @@ fn demands_encryption(message: &str) -> bool {
     .any(|words| message.contains(words))
 }
 
-/// Where the server is, without credentials.
+/// Describes the location of the server without credentials.
 fn place(options: &PgConnectOptions) -> String {
     match options.get_socket() {
         Some(socket) => format!("PostgreSQL at {}", socket.display()),
@@ -315,7 +317,7 @@ fn place(options: &PgConnectOptions) -> String {
 mod tests {
     use super::*;
 
-    /// As PostgreSQL 14 to 17 and Neon say it.
+    /// Messages of PostgreSQL 14 to 17 and of Neon.
     #[test]
     fn a_demand_for_encryption_is_known_by_its_words() {
         let demands = [

@@ -1,4 +1,4 @@
-//! The statements of [`super::focus`]. `$1` is the project, `$2` the session.
+//! SQL statements of [`super::focus`]. `$1` is the project, `$2` the session.
 
 use crate::store::statement::statements;
 
@@ -9,30 +9,31 @@ macro_rules! item_columns {
 }
 
 statements! {
-    /// Those who change the same session take turns.
+    /// Serializes changes of the same session.
     LOCK = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(1) || $2, 11))";
-    /// Everything that a session has in mind.
+    /// All items in the working memory of a session.
     ITEMS = concat!(
         "SELECT ",
         item_columns!(),
         " FROM focus f JOIN project p ON p.id = f.project_id WHERE p.name = $1 AND f.session = $2 \
          ORDER BY f.touched_at DESC, f.seq DESC"
     );
-    /// What left it, the latest first.
+    /// Archived items, latest first.
     ARCHIVED = concat!(
         "SELECT ",
         item_columns!(),
         ", f.archived_at, f.reason FROM focus_archive f JOIN project p ON p.id = f.project_id \
          WHERE p.name = $1 AND f.session = $2 AND f.seq < $3 ORDER BY f.seq DESC LIMIT $4"
     );
-    /// One of that.
+    /// One archived item.
     ARCHIVED_ITEM = concat!(
         "SELECT ",
         item_columns!(),
         ", f.archived_at, f.reason FROM focus_archive f JOIN project p ON p.id = f.project_id \
          WHERE p.name = $1 AND f.session = $2 AND f.id = $3"
     );
-    /// A new item, or one that comes back. $8 is the id of its memory, else $9 the hash of a text that may be one's.
+    /// Inserts a new or restored item. $8 is the ID of its memory; without one, $9 is the hash of a text that a
+    /// memory may have.
     INSERT = "INSERT INTO focus (project_id, session, id, content, importance, created_at, \
             touched_at, memory_id) \
         SELECT p.id, $2, $3::uuid, $4, $5::float8, $6::timestamptz, $7::timestamptz, coalesce(m.id, (\
@@ -40,12 +41,12 @@ statements! {
         FROM project p LEFT JOIN LATERAL (\
             SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id FOR KEY SHARE) m ON true \
         WHERE p.name = $1 RETURNING seq, memory_id";
-    /// An item was used.
+    /// Marks an item as used.
     TOUCH = "UPDATE focus f SET touched_at = greatest(f.touched_at, $3), \
         importance = greatest(f.importance, $4) FROM project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";
-    /// An item goes.
+    /// Removes an item from the working memory.
     DELETE = "DELETE FROM focus f USING project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";
-    /// And is kept here. Who purges its memory, $8, waits.
+    /// Inserts an item into the archive. A concurrent purge of its memory, $8, waits.
     ARCHIVE = "INSERT INTO focus_archive (project_id, session, id, content, importance, created_at, touched_at, \
             memory_id, archived_at, reason) \
         SELECT p.id, $2, $3::uuid, $4, $5::float8, $6::timestamptz, $7::timestamptz, \
@@ -53,9 +54,9 @@ statements! {
         FROM project p LEFT JOIN LATERAL (\
             SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id FOR KEY SHARE) m ON true \
         WHERE p.name = $1 RETURNING seq, memory_id";
-    /// An item comes back.
+    /// Removes an item from the archive.
     DELETE_ARCHIVED = "DELETE FROM focus_archive f USING project p WHERE p.name = $1 AND f.project_id = p.id AND f.seq = $2";
-    /// The items that were touched longest ago go to the archive ($3, $4: when and why) until $2 are left.
+    /// Archives the items that were touched longest ago ($3, $4: time and reason) until $2 are left.
     ARCHIVE_REST = "WITH gone AS (\
             DELETE FROM focus f WHERE (f.project_id, f.seq) IN (\
                 SELECT o.project_id, o.seq FROM project p JOIN focus o ON o.project_id = p.id WHERE p.name = $1 \
@@ -67,7 +68,7 @@ statements! {
             memory_id, archived_at, reason) \
         SELECT g.project_id, g.session, g.id, g.content, g.importance, g.created_at, g.touched_at, \
             g.memory_id, $3, $4 FROM gone g";
-    /// The items that were archived first go until $2 are left.
+    /// Removes the items that were archived first until $2 are left.
     DELETE_OLDEST = "DELETE FROM focus_archive f WHERE (f.project_id, f.seq) IN (\
             SELECT o.project_id, o.seq FROM project p JOIN focus_archive o ON o.project_id = p.id WHERE p.name = $1 \
             ORDER BY o.seq LIMIT (\

@@ -1,4 +1,4 @@
-//! Tables of other programs' PostgreSQL databases, as JSON objects.
+//! Reads tables of other programs' PostgreSQL databases as JSON objects.
 
 use serde_json::{Map, Value};
 use sqlx::postgres::PgConnectOptions;
@@ -8,7 +8,7 @@ use super::fault;
 use crate::store::{Result, StoreError};
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-/// For one page of rows; a view may compute for ever.
+/// Time limit of a page of rows, because a view may take forever to compute.
 const TIME_LIMIT: &str = "SET LOCAL statement_timeout = '300s'";
 /// Tables and views on the search path, with their columns.
 const TABLES: &str = "SELECT c.relname::text AS name, array_agg(a.attname::text ORDER BY a.attnum) AS columns, \
@@ -20,7 +20,7 @@ const TABLES: &str = "SELECT c.relname::text AS name, array_agg(a.attname::text 
 const FETCH: &str = "FETCH 500 FROM foreign_rows";
 const CLOSE: &str = "CLOSE foreign_rows";
 
-/// A snapshot of a database, which is only read.
+/// A read-only snapshot of a database.
 #[derive(Debug)]
 pub struct ForeignDatabase {
     connection: PgConnection,
@@ -31,7 +31,7 @@ impl ForeignDatabase {
     /// Connects to a URL.
     ///
     /// # Errors
-    /// When that is no URL of PostgreSQL, or nobody answers there.
+    /// Fails if the URL is not one of PostgreSQL or the server does not respond.
     pub async fn open(url: &str) -> Result<Self> {
         let options: PgConnectOptions = url.parse().map_err(|source| StoreError::Setup {
             reason: "this is no URL of a PostgreSQL database; postgres://USER:PASSWORD@HOST:PORT/DATABASE is expected"
@@ -60,19 +60,19 @@ impl ForeignDatabase {
         fault::translate(&self.options, "read the other program's database", error)
     }
 
-    /// Names of its tables and views, each with its columns and whether it is a view.
+    /// Returns the names of tables and views, each with its columns and whether it is a view.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Fails if the catalog is not readable.
     pub async fn tables(&mut self) -> Result<Vec<(String, Vec<String>, bool)>> {
         let rows = sqlx::query_as(TABLES).fetch_all(&mut self.connection).await;
         rows.map_err(|error| self.failed(error))
     }
 
-    /// Gives every row of a table to `each`.
+    /// Passes every row of a table to `each`.
     ///
     /// # Errors
-    /// When it cannot be read, or what `each` says.
+    /// Fails if the table is not readable, and with the errors of `each`.
     pub async fn rows<E: From<StoreError>>(
         &mut self,
         table: &str,
@@ -103,7 +103,7 @@ impl ForeignDatabase {
         closed.map(drop).map_err(|error| self.failed(error).into())
     }
 
-    /// Ends the connection.
+    /// Closes the connection.
     pub async fn close(self) {
         let _ = self.connection.close().await;
     }

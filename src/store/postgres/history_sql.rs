@@ -1,10 +1,10 @@
-//! The statements of [`super::history`], with a name each; a test prepares them all.
+//! SQL statements of [`super::history`]. A test prepares each one.
 
 use crate::store::statement::statements;
 
 statements! {
-    /// The newest entries ($4 of them, $5 bytes, where there are more than two) of a memory's history ($2), from a place on ($3). The
-    /// creation, which has no row of its own, is the entry at place 0.
+    /// The newest entries of a memory's history ($2) from a position ($3): $4 entries, limited to $5 bytes beyond the
+    /// first two. The creation, which has no row of its own, is the entry at position 0.
     HISTORY_PAGE = "SELECT e.* FROM (\
             SELECT e.*, row_number() OVER newest AS number, sum(e.size) OVER newest AS total FROM (\
                 SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at, h.seq AS place, \
@@ -18,16 +18,16 @@ statements! {
                 FROM memory m JOIN project p ON p.id = m.project_id WHERE p.name = ANY ($1) AND m.id = $2\
             ) e WINDOW newest AS (ORDER BY e.place DESC)\
         ) e WHERE e.number <= 2 OR (e.number <= $4 AND e.total <= $5) ORDER BY e.place DESC";
-    /// Changes from before a time ($1), the oldest ($2 of them).
+    /// Deletes changes older than a time ($1), oldest first, at most $2.
     EXPIRE_HISTORY = "DELETE FROM history h USING (\
             SELECT x.project_id, x.memory_seq, x.seq FROM history x WHERE x.at < $1 ORDER BY x.at LIMIT $2) x \
         WHERE h.project_id = x.project_id AND h.memory_seq = x.memory_seq AND h.seq = x.seq";
-    /// Idempotency keys from before a time ($1), the oldest ($2 of them).
+    /// Deletes idempotency keys older than a time ($1), oldest first, at most $2.
     EXPIRE_KEYS = "DELETE FROM idempotency k USING (\
             SELECT x.project_id, x.key FROM idempotency x WHERE x.created_at < $1 ORDER BY x.created_at LIMIT $2) x \
         WHERE k.project_id = x.project_id AND k.key = x.key";
-    /// Older keys of a project make room for one more ($4): the newest stay, fewer than a number ($2) and a size of all
-    /// answers ($3).
+    /// Deletes old keys of a project to make room for one more ($4). The newest keys remain, fewer than a number ($2)
+    /// and a total size of answers ($3).
     TRIM_KEYS = "DELETE FROM idempotency k USING (\
             SELECT x.project_id, x.key, row_number() OVER newest AS number, \
                 sum(octet_length(x.key) + 16 * cardinality(x.answer)) OVER newest AS size \

@@ -1,4 +1,4 @@
-//! The columns of a memory, in every form in which a statement needs them.
+//! The columns of a memory, in every form that statements need.
 
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::domain::Memory;
 use crate::domain::memory::content_hash;
 use crate::store::statement::statements;
 
-/// The columns that `fields::memory` reads, of `memory m` and `project p`.
+/// The columns that `fields::memory` reads from `memory m` and `project p`.
 macro_rules! memory_columns {
     () => {
         "m.seq, m.id, p.name AS project, m.kind, m.content, m.tags, m.importance, m.metadata, m.occurred_at, \
@@ -24,7 +24,7 @@ macro_rules! memory_columns {
 
 pub(super) use memory_columns;
 
-/// A live memory that is not outdated at `$3`.
+/// The condition for a live memory that is not outdated at `$3`.
 macro_rules! current {
     () => {
         "m.deleted_at IS NULL AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $3)"
@@ -43,14 +43,14 @@ macro_rules! memory_row {
 }
 
 statements! {
-    /// Stores items: rows, postings, corpus size, index jobs and the answer for an idempotency key. One statement is one
-    /// transaction, so that the common `remember` is one round trip.
+    /// Stores items: rows, postings, corpus size, index jobs and the answer for an idempotency key. The single
+    /// statement is a transaction of its own, so that the common `remember` needs one round trip.
     ///
-    /// A row an item. `old_id` names the equal memory that is there already. Where two requests store equal memories at
-    /// the same moment, the unique indexes over the claims let one of them through, and the division below by zero undoes
-    /// the other as a whole, which is then repeated and finds what it collided with. Where an item that adds something is there
-    /// already, nothing is stored if `$6` says so: the caller merges in a transaction. Rows go in in the order of their
-    /// hash, so that two such batches do not wait for each other.
+    /// Returns one row per item. `old_id` is the ID of an equal memory that already exists. If two requests store equal
+    /// memories at the same moment, the unique indexes over the claims admit one. The division by zero below rolls back
+    /// the other one, which is then retried and finds the existing memory. If an existing item would get additions and
+    /// `$6` is set, nothing is stored, and the caller merges in a transaction. Rows are inserted in the order of their
+    /// hash, so that two such batches do not deadlock.
     REMEMBER = concat!(
         "WITH here AS MATERIALIZED (\
             SELECT p.id FROM project p JOIN meta a ON a.key = 'analyzer' AND a.value = $4 WHERE p.name = $1\
@@ -119,7 +119,7 @@ statements! {
         UNION ALL \
         SELECT NULL, NULL, NULL, previous.request_hash, previous.answer, 1 FROM previous"
     );
-    /// Writes changed memories, and the history of the change with the state before it (`old`).
+    /// Writes changed memories, and the history of the change with the earlier state (`old`).
     WRITE = concat!(
         "WITH item AS MATERIALIZED (\
             SELECT * FROM json_to_recordset($2::text::json) AS i(",
@@ -139,7 +139,7 @@ statements! {
         INSERT INTO history (project_id, memory_seq, version, change, old, actor, reason, at) \
         SELECT c.project_id, c.seq, c.version, $3, i.old, $4, $5, $6 FROM changed c JOIN item i ON i.seq = c.seq"
     );
-    /// A memory as it was elsewhere. It has no claim on its content: equal ones see it by an ordinary look.
+    /// Inserts an imported memory. It claims no content hash; equal memories find it by an ordinary query.
     INSERT_MEMORY = concat!(
         "INSERT INTO memory (project_id, seq, id, kind, content, content_hash, length, tags, importance, metadata, \
             occurred_at, created_at, created_by, updated_at, valid_until, superseded_by, deleted_at, version, session, turn, \
@@ -155,7 +155,8 @@ statements! {
     );
 }
 
-/// A memory as an element of the JSON list that `memory_row!` in `sql` reads. Without a length, the stored one stays.
+/// Converts a memory to an element of the JSON list that `memory_row!` in `sql` reads. Without a length, the stored
+/// length is kept.
 pub(super) fn memory_row(memory: &Memory, length: Option<u32>) -> Value {
     let episode = memory.episode.as_ref();
     json!({
@@ -195,7 +196,7 @@ fn hex_bytes(bytes: &[u8]) -> String {
     })
 }
 
-/// A time in the form that PostgreSQL reads. It counts years before 1 as years before Christ.
+/// Formats a time for PostgreSQL, which writes years before 1 as years BC.
 pub(super) fn time_text(time: DateTime<Utc>) -> String {
     if time.year() > 0 {
         return time

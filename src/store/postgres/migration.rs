@@ -1,7 +1,7 @@
-//! Brings a database to the schema of this binary.
+//! Migrates a database to the schema of this binary.
 //!
-//! Invariants: migrations only go forward, each in a transaction with the note that it was applied; one server at a
-//! time does it, the others wait, though not for ever. The list of migrations is `store::migration_list`.
+//! Invariants: migrations only go forward, and each is recorded in its own transaction. One server at a time
+//! migrates; the others wait for a limited time. The list of migrations is `store::migration_list`.
 
 use std::time::Duration;
 
@@ -15,16 +15,18 @@ use super::sql;
 use crate::store::StoreError;
 use crate::store::migration_list::{Migration, POSTGRES as MIGRATIONS};
 
-/// Oldest server: the first with the statements used here and still maintained with pgvector.
+/// Oldest supported server version: the first one that has the statements used here and is still maintained with
+/// pgvector.
 const OLDEST_SERVER: i32 = 140_000;
-/// The version of pgvector that brought `halfvec`.
+/// The version of pgvector that introduced `halfvec`.
 const OLDEST_VECTOR: (u32, u32) = (0, 7);
 /// Key of the advisory lock.
 const LOCK_KEY: i64 = 0x636f_676d_656d_0001;
-/// Longest wait for another server's migration before `prepare` says so and is tried again later.
+/// Maximum wait for the migration of another server. After that, `prepare` reports the wait and is tried again
+/// later.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 
-/// The newest version that this binary knows.
+/// Returns the newest schema version that this binary knows.
 pub(super) fn newest() -> i64 {
     MIGRATIONS.last().map_or(0, Migration::version)
 }
@@ -33,7 +35,7 @@ fn checksum(migration: &Migration) -> Vec<u8> {
     Sha256::digest(migration.sql).to_vec()
 }
 
-/// Whether this server will do, and what is missing.
+/// Checks whether this server is suitable, and reports missing requirements.
 pub(super) async fn check(connection: &mut PgConnection) -> Result<ServerRow, Fault> {
     let server: ServerRow = sqlx::query_as(sql::SERVER)
         .fetch_one(&mut *connection)
@@ -99,7 +101,7 @@ fn older(version: &str) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST_VECTOR
 }
 
-/// The migrations that are still to be applied.
+/// Returns the migrations that have not been applied.
 pub(super) async fn pending(
     connection: &mut PgConnection,
     server: &ServerRow,
@@ -138,7 +140,7 @@ pub(super) async fn pending(
     Ok(pending)
 }
 
-/// Waits for the right to migrate or to rebuild. It ends with the connection at the latest.
+/// Waits for the migration lock. The lock ends with the connection at the latest.
 pub(super) async fn lock(connection: &mut PgConnection) -> Result<(), Fault> {
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
@@ -159,7 +161,7 @@ pub(super) async fn lock(connection: &mut PgConnection) -> Result<(), Fault> {
     }
 }
 
-/// Gives the right back.
+/// Releases the lock.
 pub(super) async fn unlock(connection: &mut PgConnection) -> Result<(), Fault> {
     sqlx::query(sql::UNLOCK)
         .bind(LOCK_KEY)
@@ -168,7 +170,7 @@ pub(super) async fn unlock(connection: &mut PgConnection) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What to do for a user who may not create the extension. Only where the extension is trusted does a grant help.
+/// Advises a user who may not create the extension. A grant helps only if the extension is trusted.
 fn extension_refused(server: &ServerRow) -> String {
     let ServerRow { role, database, .. } = server;
     let grant = if server.vector_trusted {
@@ -184,9 +186,9 @@ fn extension_refused(server: &ServerRow) -> String {
     )
 }
 
-/// Applies what is pending, under the lock.
+/// Applies pending migrations under the lock.
 pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), Fault> {
-    // Read again: while this server waited for the lock another one may have done the work.
+    // Read again, because another server may have migrated while this one waited for the lock.
     let server = check(connection).await?;
     let pending = pending(connection, &server).await?;
     if pending.is_empty() {

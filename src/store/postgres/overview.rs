@@ -13,7 +13,8 @@ use crate::store::Result;
 use crate::store::overview::{Facet, FacetValues, OVERVIEW_WINDOW, OverviewStore};
 use crate::store::statement::statements;
 
-/// Values of the newest live memories ($2 of each project of $1) with counts, and how many there are. $3 most.
+/// Values of the newest live memories ($2 of each project of $1) with counts, and the number of distinct
+/// values; at most $3.
 macro_rules! counted {
     ($column:literal, $value:literal, $further:literal) => {
         concat!(
@@ -29,7 +30,7 @@ macro_rules! counted {
 }
 
 statements! {
-    /// Tags are compared without regard to case; each is shown in the spelling that most memories have.
+    /// Tags are compared case-insensitively. Each is shown in its most frequent spelling.
     TAGS = "SELECT mode() WITHIN GROUP (ORDER BY t.tag COLLATE \"C\") AS value, count(*) AS n, \
             count(*) OVER () AS total \
         FROM project p CROSS JOIN LATERAL (SELECT m.tags, m.tag_keys FROM memory m \
@@ -49,7 +50,7 @@ statements! {
     ENTITY_TYPES = "SELECT e.type AS value, count(*) AS n, count(*) OVER () AS total FROM entity e \
         JOIN project p ON p.id = e.project_id WHERE p.name = ANY ($1) AND $2::bigint > 0 \
         GROUP BY 1 ORDER BY n DESC, 1 LIMIT $3";
-    /// Protected and important memories that hold at $2, with the tag $3 where there is one.
+    /// Protected and important memories that are valid at $2, optionally with the tag $3.
     OUTSTANDING = concat!(
         "SELECT ",
         memory_columns!(),

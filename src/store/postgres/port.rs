@@ -1,5 +1,5 @@
-//! Whole records out of the database and into it. An export is one repeatable-read transaction on a connection of its
-//! own, an import one transaction a batch; both work while the service runs.
+//! Exports and imports complete records. An export is one repeatable-read transaction on a separate connection, an
+//! import is one transaction per batch; both work while the service runs.
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -25,7 +25,7 @@ use crate::store::port::{
 use crate::store::rules::{Import, ImportTx, MemoryLocation};
 use crate::store::{Finding, Result, StoreError, Subject, fields};
 
-/// A transaction that sees one moment.
+/// A transaction that sees the database at one moment.
 struct PostgresSnapshot {
     connection: PgConnection,
     options: PgConnectOptions,
@@ -192,7 +192,7 @@ impl PortStore for PostgresStore {
     }
 
     async fn import(&self, scope: &Scope, records: &[Record]) -> Result<Vec<Imported>> {
-        // Repeatable: what is there already is left alone.
+        // Repeatable, because existing records are left unchanged.
         let mut attempts = self
             .attempts(View::All, "import", Effect::Repeatable)?
             .with_limit(LONG);
@@ -266,7 +266,7 @@ impl ImportTx for PgTx<'_> {
 
     async fn insert_record(&mut self, record: &MemoryRecord, terms: &Terms) -> Result<i64, Fault> {
         let MemoryRecord { memory, history } = record;
-        // The creation is in the row itself.
+        // The creation is stored in the row of the memory.
         let (created, later): (Vec<&History>, Vec<&History>) = history
             .iter()
             .partition(|entry| entry.change == Change::Created);

@@ -1,16 +1,16 @@
-//! The statements of [`super::port`], with a name each; a test prepares them all.
+//! SQL statements of [`super::port`]. A test prepares each one.
 
 use crate::store::statement::statements;
 
 statements! {
-    /// Every later statement sees the same moment, and a slow reader of the file may take its time.
+    /// Begins a transaction in which every later statement sees the same moment.
     BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-    /// The same for the limits.
+    /// Removes the time limits, because the reader of the file may be slow.
     PATIENT = "SELECT set_config('idle_in_transaction_session_timeout', '0', true), \
         set_config('statement_timeout', '60s', true)";
     /// All projects.
     PROJECTS = "SELECT name FROM project ORDER BY name";
-    /// How many records the projects have.
+    /// The number of records of the projects.
     SIZE = "WITH here AS (SELECT id FROM project WHERE name = ANY ($1)) SELECT \
         (SELECT count(*) FROM memory WHERE project_id IN (SELECT id FROM here)) \
         + (SELECT count(*) FROM entity WHERE project_id IN (SELECT id FROM here)) \
@@ -46,11 +46,11 @@ statements! {
         r.decision_reason, r.applied_version FROM project p JOIN review r ON r.project_id = p.id \
         JOIN memory m ON m.project_id = r.project_id AND m.seq = r.memory_seq \
         WHERE p.name = ANY ($1) AND r.seq > $2 ORDER BY r.seq LIMIT $3";
-    /// Bytes of the history of memories; without those that have only their creation.
+    /// Bytes of the history of memories, except those that have only their creation.
     HISTORY_SIZES = "SELECT m.id, sum(octet_length(h.old::text))::bigint FROM memory m \
         JOIN history h ON h.project_id = m.project_id AND h.memory_seq = m.seq WHERE m.id = ANY ($1) GROUP BY m.id";
-    /// The next entries ($3) of the history of a memory ($1) behind a place ($2); the creation, which has no row of its own,
-    /// is at place 1, and each change one behind its number.
+    /// The next entries ($3) of the history of a memory ($1) after a position ($2). The creation, which has no row of
+    /// its own, is at position 1, and each change at its number plus one.
     HISTORY_AFTER = "SELECT * FROM (\
             SELECT m.id, 1::bigint AS version, 'created' AS change, NULL::jsonb AS old, m.created_by AS actor, \
                 NULL::text AS reason, m.created_at AS at, 1::bigint AS place \
@@ -71,11 +71,11 @@ statements! {
             JOIN history h ON h.project_id = m.project_id AND h.memory_seq = m.seq \
             WHERE p.name = ANY ($1) AND m.id = ANY ($2)\
         ) h ORDER BY h.at, h.seq, h.id";
-    /// Whether a memory is there, and where.
+    /// The project and number of a memory.
     FIND_MEMORY = "SELECT p.name, m.seq FROM memory m JOIN project p ON p.id = m.project_id WHERE m.id = $1";
     INSERT_STATISTIC = "INSERT INTO recall_stat (project_id, memory_seq, recall_count, \
         last_recalled_at) SELECT p.id, $2, $3, $4 FROM project p WHERE p.name = $1";
-    /// Those sources that exist, in their order.
+    /// Inserts the sources that exist, in their order.
     INSERT_SOURCES = "INSERT INTO source (project_id, memory_seq, position, source_id) \
         SELECT p.id, $2, (row_number() OVER (ORDER BY i.n) - 1)::int, i.id \
         FROM project p, unnest($3::uuid[]) WITH ORDINALITY AS i(id, n) \
@@ -85,13 +85,13 @@ statements! {
         ROWS FROM (json_to_recordset($3::text::json) AS (version bigint, change text, old jsonb, actor text, reason text, \
             at timestamptz)) WITH ORDINALITY AS i(version, change, old, actor, reason, at, n) \
         WHERE p.name = $1 ORDER BY i.n";
-    /// An entity by its compared name.
+    /// An entity by its normalized name.
     FIND_ENTITY = "SELECT e.seq FROM project p JOIN entity e ON e.project_id = p.id \
         WHERE p.name = $1 AND e.name_key = $2";
     INSERT_ENTITY = "INSERT INTO entity (project_id, name, name_key, words, type, properties, \
         use_count, last_used_at, created_at, updated_at) SELECT p.id, $2, $3, $4, $5, $6::text::jsonb, $7, $8, $9, $10 \
         FROM project p WHERE p.name = $1";
-    /// One row when no relation says the same of the same time.
+    /// Inserts a relation and returns a row, unless an equal relation of the same time exists.
     INSERT_RELATION = "INSERT INTO relation (project_id, from_seq, to_seq, type, weight, \
         properties, use_count, last_used_at, valid_from, valid_to, created_at, updated_at) \
         SELECT p.id, $2, $3, $4, $5, $6::text::jsonb, $7, $8, $9::timestamptz, $10, $11, $12 FROM project p WHERE p.name = $1 \
@@ -99,29 +99,29 @@ statements! {
             AND r.type = $4 AND r.valid_from IS NOT DISTINCT FROM $9::timestamptz)";
     INSERT_MENTION = "INSERT INTO mention (project_id, memory_seq, entity_seq) \
         SELECT p.id, $2, $3 FROM project p WHERE p.name = $1 ON CONFLICT DO NOTHING";
-    /// One row when no such item is there, held or archived.
+    /// Inserts an item and returns a row, unless it exists in the working memory or the archive.
     INSERT_FOCUS = "INSERT INTO focus (project_id, id, session, content, importance, \
         created_at, touched_at, memory_id) SELECT p.id, $2::uuid, $3, $4, $5::float8, $6::timestamptz, \
             $7::timestamptz, (SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id) \
         FROM project p WHERE p.name = $1 AND NOT EXISTS (SELECT FROM focus f WHERE f.id = $2::uuid) \
         AND NOT EXISTS (SELECT FROM focus_archive f WHERE f.id = $2::uuid)";
-    /// A memory that is unknown here is left out.
+    /// Inserts an archived item. A memory that does not exist here is left out.
     INSERT_ARCHIVE = "INSERT INTO focus_archive (project_id, id, session, content, importance, \
         created_at, touched_at, memory_id, archived_at, reason) \
         SELECT p.id, $2::uuid, $3, $4, $5::float8, $6::timestamptz, $7::timestamptz, \
             (SELECT m.id FROM memory m WHERE m.id = $8 AND m.project_id = p.id), $9::timestamptz, $10 \
         FROM project p WHERE p.name = $1 AND NOT EXISTS (SELECT FROM focus f WHERE f.id = $2::uuid) \
         AND NOT EXISTS (SELECT FROM focus_archive f WHERE f.id = $2::uuid)";
-    /// One row when it is new. $3 is the place of the memory, $4 the id of the other one.
+    /// Inserts a review and returns a row if it is new. $3 is the number of the memory, $4 the ID of the other one.
     INSERT_REVIEW = "INSERT INTO review (project_id, id, memory_seq, other_seq, state, proposal, \
         actor, reason, created_at, expires_at, decided_by, decided_at, decision_reason, applied_version) \
         SELECT p.id, $2::uuid, $3, (SELECT o.seq FROM memory o WHERE o.id = $4 AND o.project_id = p.id), $5, \
             $6::text::jsonb, $7, $8, $9::timestamptz, $10::timestamptz, $11, $12::timestamptz, $13, $14 \
         FROM project p WHERE p.name = $1 AND NOT EXISTS (SELECT FROM review r WHERE r.id = $2::uuid)";
-    /// Everything but the schema and the projects.
+    /// Empties everything except the schema and the projects.
     CLEAR = "TRUNCATE memory, recall_stat, source, history, idempotency, posting, corpus, \
         embedding, index_job, entity, relation, mention, focus, focus_archive, review, usage";
-    /// Live memories without postings, postings without a live memory, projects with wrong figures.
+    /// Live memories without postings, postings without a live memory, and projects with wrong counts.
     UNINDEXED = "SELECT \
         (SELECT count(*) FROM memory m WHERE m.deleted_at IS NULL AND m.length > 0 AND NOT EXISTS (\
             SELECT FROM (SELECT DISTINCT project_id, memory_seq FROM posting) x \

@@ -12,7 +12,8 @@ use crate::store::reference::{REFERENT_CHARS, Referable, ReferenceStore, Referen
 use crate::store::statement::statements;
 
 /// The parts: the lowest ($2) and highest ($3) ID with a prefix, and the digits of a suffix ($4). `tailed` are the IDs
-/// whose last digits are among $5; the function finds them by an index that row-level security keeps the planner off.
+/// whose last digits are among $5. A function finds them by an index that the planner cannot use under row-level
+/// security.
 macro_rules! parts {
     ($kind:literal) => {
         concat!(
@@ -25,7 +26,7 @@ macro_rules! parts {
     };
 }
 
-/// The rows of a table in project `p` that the part `w` refers to, with the given columns.
+/// The rows of a table in project `p` to which the part `w` refers, with the given columns.
 macro_rules! referred {
     ($table:literal, $condition:literal, $columns:literal) => {
         concat!(
@@ -71,7 +72,7 @@ statements! {
         ),
         ") r WHERE p.name = ANY ($1) ORDER BY w.part, r.id"
     );
-    /// Reviews, with the text of the memory that they are about.
+    /// Reviews, with the text of their memory.
     REFERRED_REVIEWS = concat!(
         parts!("review"),
         "SELECT w.part, r.id, coalesce((SELECT left(m.content, $7) FROM memory m WHERE m.project_id = p.id \

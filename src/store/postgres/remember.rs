@@ -1,5 +1,5 @@
-//! Storing a batch. The common case is one statement and one round trip; sources, supersessions and very large
-//! batches take a transaction.
+//! Stores a batch. The common case is one statement and one round trip; sources, supersessions and very large batches
+//! need a transaction.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -24,49 +24,49 @@ use crate::store::rules::{
 };
 use crate::store::{Idempotency, Limits, Remember, Remembered, Result, StoreError};
 
-/// Batches with more postings get a transaction with more time.
+/// Batches with more postings get a transaction with a higher time limit.
 const MANY_POSTINGS: usize = 20_000;
-/// Time for them, all attempts included.
+/// Time limit of those batches, including all attempts.
 pub(super) const LARGE_LIMIT: Duration = Duration::from_secs(25);
-/// The same for the server, a little less, so that its answer arrives.
+/// Time limit of the server, a little less, so that its answer arrives.
 const LARGE_STATEMENT: &str = "24s";
 
-/// A batch as the parameters which the statement takes.
+/// A batch as parameters of the statement.
 pub(super) struct Batch {
     now: DateTime<Utc>,
     analyzer: String,
     idempotency: Option<Idempotency>,
-    /// For each item of the request the place (from 1) of the one that stands for it.
+    /// For each item of the request, the rank (from 1) of the item stored for it.
     places: Vec<i32>,
     ids: Vec<Uuid>,
-    /// The items that stand for themselves as elements of a JSON list, with commas between them.
+    /// The items to store, as elements of a JSON list, separated by commas.
     rows: String,
     hashes: Vec<Vec<u8>>,
     turns: Vec<Option<(String, i64)>>,
     term_places: Vec<i32>,
     terms: Vec<String>,
     frequencies: Vec<i32>,
-    /// Of the items that stand for themselves, by place.
+    /// Sources of the items to store, by rank.
     sources: Vec<Vec<Uuid>>,
-    /// Of all items, since unknown ones are an error in any case.
+    /// Sources of all items, since an unknown source is an error in any case.
     all_sources: Vec<Uuid>,
-    /// Index of a place and what it supersedes, in the order of the items.
+    /// Index of a stored item and the memory that it supersedes, in the order of the items.
     supersedes: Vec<(usize, Uuid)>,
     links: Vec<Links>,
-    /// What the items that stand for themselves say beyond their text, by place.
+    /// Fields besides the text of the items to store, by rank.
     restated: Vec<Restated>,
-    /// What each item of the request added to an earlier one with the same text.
+    /// The additions of each item of the request to an earlier item with the same text.
     repeats: Vec<Repeat>,
-    /// The first item that takes the turn of an earlier one with another text, and the index of that one's place.
+    /// The first item that uses the turn of an earlier one with another text, and the index of that one.
     torn_turn: Option<(usize, usize)>,
 }
 
-/// What the statement does with an item that adds something to a memory which is there already.
+/// The effect of the statement if an item has additions for an existing memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeats {
-    /// Stores nothing at all.
+    /// Stores nothing.
     Halt,
-    /// Leaves the merging to the same transaction.
+    /// Stores the other items, because the same transaction merges the additions.
     Merge,
 }
 
@@ -77,7 +77,7 @@ enum Sameness {
 }
 
 impl Batch {
-    /// Puts the values of the items into arrays.
+    /// Collects the values of the items in arrays.
     pub(super) fn new(command: Remember, analyzer: &Analyzer) -> Result<Self> {
         let AnalyzedBatch {
             command,
@@ -153,7 +153,7 @@ impl Batch {
 
     fn add_row(&mut self, item: &NewMemory, place: i32, length: u32) {
         let restated = Restated::from(item);
-        // The statement knows the project.
+        // The statement fills in the project.
         let mut row = memory_row(&item.as_stored("", self.now), Some(length));
         row["n"] = place.into();
         row["adds"] = (!restated.is_empty()).into();
@@ -164,7 +164,7 @@ impl Batch {
         self.restated.push(restated);
     }
 
-    /// Whether it takes more time than others.
+    /// Returns whether the batch needs the higher time limit.
     pub(super) fn large(&self) -> bool {
         self.terms.len() > MANY_POSTINGS
     }
@@ -177,7 +177,7 @@ impl Batch {
             && self.links.iter().all(Links::is_empty)
     }
 
-    /// Whether an item adds something to a memory that was there already.
+    /// Returns whether an item has additions for an existing memory.
     fn adds(&self, placed: &[Option<Uuid>]) -> bool {
         let known = |at: usize| placed[at].is_some_and(|id| id != self.ids[at]);
         self.restated
@@ -203,20 +203,20 @@ impl Batch {
     }
 }
 
-/// What became of the items: the answer, or for each place the id that was there already.
+/// The outcome for the items: the answer, or the ID of the existing memory by rank.
 enum Stored {
     Replayed(Vec<Remembered>),
     Placed(Vec<Option<Uuid>>),
 }
 
-/// What a transaction made of a batch.
+/// The outcome of the transaction for a batch.
 enum Merged {
     Replayed(Vec<Remembered>),
     Placed(Vec<Option<Uuid>>, Vec<Repeat>),
 }
 
-/// One attempt at storing a batch. `collided` says that an earlier attempt met an equal memory which the statement
-/// does not see.
+/// Tries once to store a batch. `collided` means that an earlier attempt met an equal memory that the statement does
+/// not see.
 pub(super) async fn remember(
     connection: &mut PgConnection,
     scope: &Scope,
@@ -268,7 +268,7 @@ pub(super) async fn remember(
             if first {
                 repeat.extend(std::mem::take(&mut merged[at]));
             }
-            // An ID of our own that is there already comes from an attempt whose answer was lost.
+            // If an ID that we generated already exists, it comes from an attempt whose answer was lost.
             Remembered {
                 repeat,
                 ..Remembered::new(id, first && id == batch.ids[at])
@@ -277,7 +277,7 @@ pub(super) async fn remember(
     Ok(answer.collect())
 }
 
-/// [`in_steps`] in a transaction.
+/// Runs [`in_steps`] in a transaction.
 async fn in_transaction(
     connection: &mut PgConnection,
     scope: &Scope,
@@ -297,7 +297,7 @@ async fn in_transaction(
     Ok(merged)
 }
 
-/// Sources and supersessions around the statement.
+/// Processes sources and supersessions before and after the statement.
 async fn in_steps(tx: &mut PgTx<'_>, batch: &Batch) -> Result<Merged, Fault> {
     let limits = tx.limits;
     if limits.any() {
@@ -308,7 +308,7 @@ async fn in_steps(tx: &mut PgTx<'_>, batch: &Batch) -> Result<Merged, Fault> {
         tx.execute(query).await?;
     }
     if let Some(given) = &batch.idempotency {
-        // The key is locked first: a repetition must see the answer, not that its memories are superseded already.
+        // The key is locked first: a retry must find the stored answer before it finds its memories superseded.
         let query = sqlx::query(sql::LOCK_KEY)
             .bind(tx.scope.project())
             .bind(&given.key);
@@ -336,14 +336,14 @@ async fn in_steps(tx: &mut PgTx<'_>, batch: &Batch) -> Result<Merged, Fault> {
         Remembered::new(old.unwrap_or(*new), old.is_none_or(|old| old == *new))
     };
     let places: Vec<Remembered> = placed.iter().zip(&batch.ids).map(place).collect();
-    // Before the merges: an item that protects a memory still adds its entities to it.
+    // Links come before the merges, because an item that protects a memory still adds its entities to it.
     let links: Vec<&Links> = batch.links.iter().collect();
     let plan = plan_links(tx, &links, batch.now).await?;
     let entities = tx.write_plan(&plan, batch.now).await?;
     tx.insert_mentions(&places, &links, &entities).await?;
     let repeats = merge(tx, batch, &placed).await?;
     let is_new = placed.iter().any(Option::is_none);
-    // A project over its limit may still repeat what it holds.
+    // A project over its quota may still repeat stored memories.
     if is_new || repeats.iter().any(|repeat| !repeat.merged.is_empty()) {
         let limits = Limits {
             memories: if is_new { limits.memories } else { 0 },
@@ -354,7 +354,7 @@ async fn in_steps(tx: &mut PgTx<'_>, batch: &Batch) -> Result<Merged, Fault> {
     Ok(Merged::Placed(placed, repeats))
 }
 
-/// Adds what the items say to memories that were there already. Reports it by place.
+/// Adds the fields of items to existing memories. Returns the additions by rank.
 async fn merge(
     tx: &mut PgTx<'_>,
     batch: &Batch,
@@ -393,8 +393,8 @@ async fn merge(
     Ok(repeats)
 }
 
-/// Before the rows are stored: a memory may replace another one of the same text. Returns what had a successor before,
-/// with that.
+/// Supersedes memories before the rows are stored, because a memory may replace one of the same text. Returns memories
+/// that already had a successor, with that successor.
 async fn supersede(tx: &mut PgTx<'_>, batch: &Batch) -> Result<HashMap<Uuid, Uuid>, Fault> {
     let mut earlier = HashMap::new();
     if batch.supersedes.is_empty() {
@@ -436,8 +436,8 @@ async fn supersede(tx: &mut PgTx<'_>, batch: &Batch) -> Result<HashMap<Uuid, Uui
     Ok(earlier)
 }
 
-/// A memory has one successor. That the very memory which stands for an item replaced it before is no error: an
-/// attempt of this request whose answer was lost may have done it.
+/// Refuses a second successor of a memory. If the stored item itself was its successor before, an earlier attempt of
+/// this request may have done it, and the request is accepted.
 fn refuse_two_successors(
     batch: &Batch,
     placed: &[Option<Uuid>],
@@ -499,7 +499,7 @@ async fn redirect(tx: &mut PgTx<'_>, batch: &Batch, placed: &[Option<Uuid>]) -> 
     tx.execute(query).await.map(drop)
 }
 
-/// The statement, and what it takes to make it work in a new project.
+/// Runs the statement, and creates the project first if it is new.
 async fn store(
     connection: &mut PgConnection,
     scope: &Scope,
@@ -508,7 +508,7 @@ async fn store(
 ) -> Result<Stored, Fault> {
     let mut rows = run(&mut *connection, scope, batch, repeats).await?;
     if rows.is_empty() {
-        // No such project yet, or an index of another analysis.
+        // The project does not exist yet, or the index has another analysis.
         let analyzer: Option<String> = sqlx::query_scalar(sql::META)
             .bind("analyzer")
             .fetch_optional(&mut *connection)
@@ -552,7 +552,7 @@ async fn store(
             }
         }
     }
-    // A turn is torn in the batch itself, too. The caller hears of the first item that is wrong.
+    // Turns may also conflict within the batch. The error names the first faulty item.
     differing.extend(
         batch
             .torn_turn

@@ -1,4 +1,4 @@
-//! The statements of reviews and of looks into the past; see [`super::sql`].
+//! SQL statements of reviews and of reads of earlier states; see [`super::sql`].
 
 use super::memory_sql::memory_columns;
 use crate::store::statement::statements;
@@ -12,30 +12,30 @@ macro_rules! review {
 }
 
 statements! {
-    /// A new review.
+    /// Inserts a new review.
     INSERT_REVIEW = "INSERT INTO review (project_id, id, memory_seq, other_seq, state, proposal, \
             actor, reason, created_at, expires_at) \
         SELECT m.project_id, $2, m.seq, (SELECT o.seq FROM memory o WHERE o.id = $4 AND o.project_id = m.project_id), $5, \
             $6::text::jsonb, $7, $8, $9, $10 \
         FROM project p JOIN memory m ON m.project_id = p.id WHERE p.name = $1 AND m.id = $3";
-    /// One that waits already with the same proposal, or was dismissed.
+    /// An open or dismissed review with the same proposal.
     SAME_REVIEW = concat!(
         review!(),
         "m.id = $2 AND r.state = $3 AND r.proposal = $4::text::jsonb AND (r.state <> 'open' OR r.expires_at > $5) LIMIT 1"
     );
-    /// How many wait.
+    /// The number of open reviews.
     COUNT_OPEN = "SELECT count(*) FROM project p JOIN review r ON r.project_id = p.id \
         WHERE p.name = $1 AND r.state = 'open' AND r.expires_at > $2";
-    /// One.
+    /// One review.
     REVIEW = concat!(review!(), "r.id = $2");
-    /// One, to be decided.
+    /// One review, locked to be decided.
     LOCK_REVIEW = concat!(review!(), "r.id = $2 FOR UPDATE OF r");
-    /// Those that wait, newest first.
+    /// Open reviews, newest first.
     OPEN_REVIEWS = concat!(
         review!(),
         "r.state = 'open' AND r.expires_at > $2 ORDER BY r.seq DESC LIMIT $3"
     );
-    /// Those about memories.
+    /// Reviews about given memories.
     REVIEWS_ABOUT = concat!(
         review!(),
         "r.seq = ANY (ARRAY(\
@@ -45,7 +45,7 @@ statements! {
             WHERE k.id = ANY ($2)\
         )) ORDER BY r.seq DESC LIMIT $3"
     );
-    /// Those about two memories, of which one is among these.
+    /// Reviews about two memories, at least one of which is given.
     REVIEWS_OF_PAIRS = concat!(
         review!(),
         "r.other_seq IS NOT NULL AND r.seq = ANY (ARRAY(\
@@ -55,18 +55,18 @@ statements! {
             WHERE k.id = ANY ($2)\
         )) ORDER BY r.seq DESC LIMIT $3"
     );
-    /// All, newest first.
+    /// All reviews, newest first.
     ALL_REVIEWS = concat!(review!(), "true ORDER BY r.seq DESC LIMIT $2");
-    /// A decision.
+    /// Stores a decision.
     DECIDE = "UPDATE review r SET state = $3, decided_by = $4, decided_at = $5, \
             decision_reason = $6, applied_version = $7 \
         FROM project p WHERE p.name = $1 AND r.project_id = p.id AND r.id = $2";
-    /// What happened to a memory from a version on.
+    /// Changes of a memory from a version on.
     HISTORY_FROM = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at FROM project p \
         JOIN memory m ON m.project_id = p.id JOIN history h ON h.project_id = p.id AND h.memory_seq = m.seq \
         WHERE p.name = $1 AND m.id = $2 AND h.version >= $3 ORDER BY h.seq";
-    /// Memories that changed after a time, of those that were there, with the first change after it and the time of the
-    /// last one before; up to $3 of them and $4 bytes, and how many there are, up to one more.
+    /// Memories that existed at a time and changed after it, each with the first change after it and the time of the
+    /// last change before it. Returns up to $3 memories and $4 bytes, and the total number, counted up to one more.
     CHANGED_SINCE = concat!(
         "SELECT ",
         memory_columns!(),
@@ -84,7 +84,8 @@ statements! {
          JOIN project p ON p.id = m.project_id WHERE m.place = 1 OR (m.place <= $3 AND m.size <= $4) \
          ORDER BY m.updated_at DESC, m.seq DESC"
     );
-    /// What replaced what, both ways from these. Memories can replace many: the way back ends after so many of them.
+    /// Chains of replacements in both directions. A memory can replace many others, so the backward direction is
+    /// limited.
     CHAINS = "WITH RECURSIVE scope AS (SELECT p.id AS project_id FROM project p WHERE p.name = ANY ($1)), \
         newer AS (SELECT i.id, 0 AS step FROM unnest($2::uuid[]) AS i(id) \
             UNION SELECT m.superseded_by, n.step + 1 FROM newer n JOIN memory m ON m.id = n.id \

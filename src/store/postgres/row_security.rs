@@ -1,11 +1,12 @@
-//! Row-level security: a second lock behind the conditions of the statements.
+//! Row-level security: a second protection behind the conditions of the statements.
 //!
-//! The service works as a role that owns no table, `USER_app`, and tells the session which projects it is for. The
-//! policies of every table with a `project_id` show it the rows of those, and let it change the rows of the one it
-//! writes; a session that was told nothing sees no row. Whoever owns the tables migrates, rebuilds, makes tokens.
+//! The service works as the role `USER_app`, which owns no table, and sets the projects of the caller in the session.
+//! The policies of every table with a `project_id` show the role the rows of those projects, and let it change the rows
+//! of the project that it writes. A session without this setting sees no rows. The owner of the tables migrates,
+//! rebuilds and creates tokens.
 //!
-//! The setting is one of the session, changed only where a connection is lent for other projects than before. Policies
-//! are made by [`install`] rather than by migrations, so that a later table cannot be forgotten.
+//! The setting belongs to the session and changes only when a connection is lent for other projects. [`install`]
+//! creates the policies instead of a migration, so that a new table cannot be forgotten.
 
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
@@ -14,45 +15,45 @@ use super::row::ServerRow;
 use super::sql;
 use crate::domain::Scope;
 
-/// Changes with the policies below, so that databases get the new ones.
+/// Increased with each change of the policies below, so that existing databases get the new ones.
 const EDITION: u32 = 2;
-/// The policies read names from the session and numbers from the tables; each is worked out once a statement.
+/// The policies read names from the session and numbers from the tables; each is computed once per statement.
 ///
-/// `IN` makes a hash that rows are looked up in. With `=` the planner takes the rule for a condition to search an index
-/// by, thinks it selective, and reads a whole project where the statement's own condition finds ten rows.
+/// `IN` makes the planner build a hash for lookups. With `=`, the planner uses the policy as an index condition, takes
+/// it for selective, and reads a whole project although the statement's own condition finds ten rows.
 const READABLE: &str = "project_id IN (SELECT p.id FROM project p \
     WHERE p.name = ANY (nullif(current_setting('memory.projects', true), '')::text[]))";
 const WRITABLE: &str = "project_id IN (SELECT p.id FROM project p \
     WHERE p.name = nullif(current_setting('memory.project', true), ''))";
-/// Notes about what was recalled, which reading writes.
+/// Usage statistics, which are written by reading calls.
 const WRITTEN_BY_READERS: &[&str] = &["recall_stat"];
-/// Longest name of a role.
+/// Maximum length of a role name.
 const LONGEST_NAME: usize = 63;
 
 /// Whether the service works under row-level security.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RowSecurity {
-    /// Where the role is there or can be made.
+    /// Enabled if the role exists or can be created.
     #[default]
     Auto,
-    /// Always; without the role the database is not used.
+    /// Always enabled; without the role the service does not use the database.
     On,
-    /// Never.
+    /// Disabled.
     Off,
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum View {
-    /// Statements that touch no project's rows.
+    /// Statements that read no project's rows.
     Nothing,
-    /// Work across all projects, with the rights of the owner: jobs of the service itself.
+    /// Work across all projects with the rights of the owner, for jobs of the service.
     All,
     /// The work of a caller.
     Projects {
-        /// The one that is written.
+        /// The project that may be written.
         project: String,
-        /// Those that are read.
+        /// The projects that may be read.
         readable: Vec<String>,
     },
 }
@@ -87,7 +88,7 @@ pub(super) async fn show(
     Ok(())
 }
 
-/// The role that belongs to a user.
+/// Returns the name of the role for a user.
 pub(super) fn role_of(user: &str) -> String {
     let mut name = user.to_owned();
     while name.len() + "_app".len() > LONGEST_NAME {
@@ -96,12 +97,12 @@ pub(super) fn role_of(user: &str) -> String {
     name + "_app"
 }
 
-/// What a database with the policies of this program notes about itself.
+/// Returns the value that a database stores to record the policies of this program.
 pub(super) fn mark(newest_migration: i64, role: &str) -> String {
     format!("{EDITION} {newest_migration} {role}")
 }
 
-/// The role, if this session may work as it and it has its rights.
+/// Returns the role if this session may use it and it has its rights.
 pub(super) async fn usable(
     connection: &mut PgConnection,
     server: &ServerRow,
@@ -114,8 +115,7 @@ pub(super) async fn usable(
     Ok(usable.then_some(role))
 }
 
-/// Makes policies for all tables and the role with its rights, as far as they are missing. Under the lock of
-/// migrations.
+/// Creates missing policies for all tables, and the role with its rights. Called under the migration lock.
 pub(super) async fn install(
     connection: &mut PgConnection,
     server: &ServerRow,
@@ -206,7 +206,7 @@ fn policies(table: &str, readable: &str, writable: &str) -> String {
 
 async fn make_role(connection: &mut PgConnection, role: &str, user: &str) -> sqlx::Result<()> {
     let mut last = None;
-    // Roles belong to the whole server: another database's service may be making the same one at this moment.
+    // Roles belong to the whole server: the service of another database may be creating the same role at this moment.
     for _ in 0..3 {
         if sqlx::query_scalar(sql::ROLE_USABLE)
             .bind(role)
@@ -236,7 +236,7 @@ async fn make_role(connection: &mut PgConnection, role: &str, user: &str) -> sql
     Err(last.expect("there was an attempt"))
 }
 
-/// Lets the role use the types of pgvector, which may live in a schema of somebody else's. What to do, where it cannot.
+/// Lets the role use the types of pgvector, which may be in a schema of another owner. Otherwise returns advice.
 async fn lend_vector(
     connection: &mut PgConnection,
     role: &str,
@@ -256,7 +256,7 @@ async fn lend_vector(
     let given = sqlx::raw_sql(AssertSqlSafe(grant.clone()))
         .execute(&mut *connection)
         .await;
-    // A grant without the right to it is an error or a mere warning.
+    // A grant without the right to grant is an error or only a warning.
     let missing: Option<String> = sqlx::query_scalar(sql::VECTOR_SCHEMA)
         .bind(role)
         .fetch_optional(&mut *connection)

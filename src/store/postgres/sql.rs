@@ -1,12 +1,12 @@
-//! Every statement, as a named constant. A test prepares each of them against a migrated database.
+//! All other statements, as named constants. A test prepares each one against a migrated database.
 //!
-//! Projects are looked up by name inside of each statement: no process keeps an id that a restored database might
-//! give to another project. `$1` is the project or the readable projects throughout.
+//! Each statement looks up projects by name, because a restored database might assign the number of a project to
+//! another one. `$1` is the project or the readable projects throughout.
 
 use super::memory_sql::memory_columns;
 use crate::store::statement::statements;
 
-/// `domain::Filter` with its parameters at $2 to $10 and the given one, on `memory m`.
+/// The conditions of `domain::Filter` on `memory m`, with parameters $2 to $10 and the given one.
 macro_rules! filter {
     ($as_of:literal) => {
         concat!(
@@ -32,8 +32,8 @@ macro_rules! filter {
 
 pub(super) use filter;
 
-/// What ranking needs to know about `memory m`, except the columns of `recall_stat`. The text and the project's name are
-/// read for turns only.
+/// The columns of `memory m` that ranking needs, except those of `recall_stat`. The text and the project's name are
+/// read only for turns.
 macro_rules! hit_columns {
     () => {
         "m.importance, m.created_at, m.helpful, m.not_helpful, m.session, m.turn, m.speaker, m.length, m.occurred_at, \
@@ -44,11 +44,12 @@ macro_rules! hit_columns {
 
 pub(super) use hit_columns;
 
-/// `browse` with `$extra`, which leads the planner to an index: ordered, with a constant limit, to the primary key (a
-/// parameter as limit it takes for a tenth of the table; see [`BROWSE_PAGE`]), or by OFFSET 0 to the index of a further
-/// condition. The CASE hides the filter: the planner takes that for half of the rows, but each condition on a parameter
-/// for a fraction, until it would sort all memories to find one. `$11` is compared as it comes: coalesce() would be an
-/// expression that row-level security keeps from the index, and each page would read all those before it.
+/// `browse` with `$extra`, which leads the planner to an index. The primary key needs an ORDER BY with a constant
+/// limit, because the planner estimates a parameter as a tenth of the table; see [`BROWSE_PAGE`]. The index of a
+/// further condition needs OFFSET 0. The CASE hides the filter: the planner then estimates that half of the rows pass,
+/// instead of a fraction for each condition, which would make it sort all memories to find one. `$11` is compared
+/// without coalesce(), because row-level security keeps such an expression from the index, and each page would read all
+/// earlier rows.
 macro_rules! browse {
     ($extra:literal) => {
         concat!(
@@ -69,11 +70,12 @@ macro_rules! browse {
     };
 }
 
-/// BM25 by index-only scans of the postings: `$12 / (1 + ($15 + $16 * length) / frequency)` is what a term gives. The
-/// best are checked against the filter one after the other until there are enough. Exact hits come first whatever their
-/// score. Everything of the first part is done for thousands of postings, and an operator more is felt: what each term
-/// gave is computed again for the few that are returned, from how often it occurs. `$one` makes of a posting and of the
-/// term's number in `$14` what `$all` collects for a memory; `$numbers` are those as an array.
+/// BM25 by index-only scans of the postings; a term contributes `$12 / (1 + ($15 + $16 * length) / frequency)`. The
+/// best memories are checked against the filter one by one until there are enough. Exact hits come first, whatever
+/// their score. The first part runs for thousands of postings, where each additional operator is noticeable. The
+/// contribution of each term is therefore computed again from its frequency for the few returned memories. `$one`
+/// converts a posting and the term's number in `$14` to the value that `$all` collects for a memory; `$numbers` returns
+/// those values as an array.
 macro_rules! search_lexical {
     ($all:literal, $one:literal, $numbers:literal) => {
         concat!(
@@ -125,17 +127,17 @@ macro_rules! search_lexical {
     };
 }
 
-/// Most rows that a `browse` statement returns.
+/// Maximum number of rows of a `browse` statement.
 pub(super) const BROWSE_PAGE: usize = 1_000;
 
 statements! {
-    /// Settings of every session: no wait without a bound, and plans that are made once, by way of the indexes, since all
-    /// statements are written for that. What the statistics of a young table say would make other plans, for a while.
-    /// Cheap random pages prefer an index that has the order to a bitmap of all rows and a sort. What array_agg collects is
-    /// taken for 8 kB a group: with the usual 4 MB some 500 memories that share a word with the query went through files.
-    /// What is looked up is looked up once, so that nothing is gained by memoizing it. The index of vectors may go on in an
-    /// order that is about right, since what it gives is sorted: in the strict order it leaves out what it finds late. Where
-    /// a filter leaves too little of its nearest, comparing all that pass is soon the better way.
+    /// Settings of every session: bounded waits, and cached generic plans that use the indexes for which all statements
+    /// are written. Statistics of a young table would temporarily lead to other plans. Cheap random pages make the
+    /// planner prefer an index in the right order to a bitmap of all rows and a sort. The planner estimates 8 kB per
+    /// group for array_agg: with the default of 4 MB, some 500 memories that share a word with the query were spilled
+    /// to disk. Rows are looked up once, so memoizing them is useless. The vector index may use relaxed order because
+    /// its results are sorted afterwards; strict order drops results that it finds late. If a filter leaves too few of
+    /// the nearest vectors, comparing all that pass soon becomes the better way.
     SESSION = "SELECT set_config('statement_timeout', $1, false), \
         set_config('lock_timeout', $2, false), set_config('idle_in_transaction_session_timeout', $3, false), \
         set_config('plan_cache_mode', 'force_generic_plan', false), \
@@ -150,12 +152,13 @@ statements! {
         (SELECT concat(set_config('hnsw.iterative_scan', 'relaxed_order', false), \
                 set_config('hnsw.max_scan_tuples', '5000', false)) \
          FROM pg_extension WHERE extname = 'vector' AND string_to_array(extversion, '.')::int[] >= '{0,8}')";
-    /// Which role a session works as, and for which projects: what the policies of row-level security ask.
+    /// Sets the role of a session and its projects, which the policies of row-level security read.
     VIEW = "SELECT set_config('role', $1, false), \
         set_config('memory.projects', $2::text[]::text, false), set_config('memory.project', $3, false)";
-    /// Whether the session may work as a role. Superusers may, where there is one.
+    /// Whether the session may use a role. A superuser may use every existing role.
     ROLE_USABLE = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 AND pg_has_role(session_user, r.oid, 'MEMBER'))";
-    /// The same, and whether the role has its rights in this database: a dump may have been restored without them.
+    /// Whether the session may use a role that also has its rights in this database. A dump may have been restored
+    /// without them.
     ROLE_READY = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1 \
         AND pg_has_role(session_user, r.oid, 'MEMBER') \
         AND NOT EXISTS (SELECT FROM pg_extension e \
@@ -165,17 +168,17 @@ statements! {
             WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' \
                 AND NOT (c.relrowsecurity AND has_table_privilege(r.oid, c.oid, 'SELECT') \
                     AND has_table_privilege(r.oid, c.oid, 'INSERT'))))";
-    /// Schema of the extension, where a role may not use it yet.
+    /// Schema of the extension if a role may not use it yet.
     VECTOR_SCHEMA = "SELECT n.nspname::text FROM pg_extension e \
         JOIN pg_namespace n ON n.oid = e.extnamespace CROSS JOIN pg_roles r \
         WHERE e.extname = 'vector' AND r.rolname = $1 AND NOT has_schema_privilege(r.oid, n.oid, 'USAGE')";
-    /// Whether there is a role.
+    /// Whether a role exists.
     ROLE_EXISTS = "SELECT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = $1)";
     /// Tables whose rows belong to projects.
     PROJECT_TABLES = "SELECT c.relname::text AS name FROM pg_class c \
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'project_id' AND NOT a.attisdropped \
         WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' ORDER BY c.relname";
-    /// What the server can do.
+    /// The capabilities of the server.
     SERVER = "SELECT current_setting('server_version_num')::int AS version, \
         current_setting('server_encoding') AS encoding, \
         pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only, \
@@ -187,60 +190,60 @@ statements! {
         current_database()::text AS database, current_user::text AS role, current_schema()::text AS schema, \
         coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create, \
         to_regclass('schema_migration') IS NOT NULL AS migrated";
-    /// One server at a time migrates or rebuilds.
+    /// Takes the lock for migrations and rebuilds.
     TRY_LOCK = "SELECT pg_try_advisory_lock($1)";
-    /// The opposite.
+    /// Releases that lock.
     UNLOCK = "SELECT pg_advisory_unlock($1)";
-    /// Limits suit requests, not migrations.
+    /// Removes the time limits, which are meant for requests rather than migrations.
     UNLIMITED = "SELECT set_config('statement_timeout', '0', false), set_config('lock_timeout', '10s', false)";
-    /// The extension's types may be in a schema off the search path.
+    /// Adds the schema of the extension's types to the search path.
     REACH_VECTOR = "SELECT set_config('search_path', concat_ws(', ', \
         current_setting('search_path'), quote_ident(n.nspname)), true) \
         FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'";
     /// Needs a superuser, except where the extension is marked as trusted.
     CREATE_VECTOR = "CREATE EXTENSION IF NOT EXISTS vector";
-    /// Which migrations were applied.
+    /// Creates the table of applied migrations.
     CREATE_MIGRATIONS = "CREATE TABLE IF NOT EXISTS schema_migration (version bigint PRIMARY KEY, \
         name text NOT NULL, checksum bytea NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())";
     /// The applied migrations.
     MIGRATIONS = "SELECT version, checksum FROM schema_migration ORDER BY version";
-    /// One more.
+    /// Records an applied migration.
     ADD_MIGRATION = "INSERT INTO schema_migration (version, name, checksum) VALUES ($1, $2, $3)";
-    /// A fact about the database.
+    /// Reads a property of the database.
     META = "SELECT value FROM meta WHERE key = $1";
-    /// Sets a fact.
+    /// Sets a property.
     SET_META = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-    /// Removes a fact.
+    /// Removes a property.
     UNSET_META = "DELETE FROM meta WHERE key = $1";
-    /// The lexical index, emptied for a rebuild.
+    /// Empties the lexical index for a rebuild.
     EMPTY_INDEX = "TRUNCATE posting, corpus";
-    /// The next memories to be indexed, deleted ones included, so that their length is that of the new analysis.
+    /// The next memories to be indexed, including deleted ones, so that all lengths come from the new analysis.
     REBUILD_READ = "SELECT m.project_id, m.seq, m.content, m.speaker, m.tags, m.situation, \
         m.outcome, m.lesson, m.deleted_at IS NULL AS live FROM memory m \
         WHERE (m.project_id, m.seq) > ($1, $2) ORDER BY m.project_id, m.seq LIMIT 200";
-    /// New lengths.
+    /// Updates the lengths of memories.
     REBUILD_LENGTHS = "UPDATE memory m SET length = i.length \
         FROM unnest($1::int[], $2::bigint[], $3::int[]) AS i(project_id, seq, length) \
         WHERE m.project_id = i.project_id AND m.seq = i.seq AND m.length <> i.length";
-    /// Whether a project is there.
+    /// The number of a project, if it exists.
     PROJECT = "SELECT id FROM project WHERE name = $1";
-    /// For projects that have no memory yet.
+    /// Creates a project that has no memory yet.
     CREATE_PROJECT = "INSERT INTO project (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
-    /// Memories past their end give up their claims, so that equal ones can be stored again.
+    /// Releases the claims of memories whose validity ended, so that equal ones can be stored again.
     RELEASE_CLAIMS = "UPDATE memory m SET content_claim = NULL FROM project p \
         WHERE p.name = $1 AND m.project_id = p.id AND m.valid_until <= $2 AND m.content_claim \
             AND m.content_hash = ANY ($3)";
-    /// Requests with the same idempotency key take turns.
+    /// Serializes requests with the same idempotency key.
     LOCK_KEY = "SELECT pg_advisory_xact_lock(hashtextextended($1 || chr(1) || $2, 7))";
-    /// What a request was answered.
+    /// The stored answer to a request.
     PREVIOUS_ANSWER = "SELECT k.request_hash, k.answer FROM idempotency k \
         JOIN project p ON p.id = k.project_id WHERE p.name = $1 AND k.key = $2";
-    /// Which of the ids are readable and live.
+    /// Those of the given IDs that are readable and live.
     KNOWN = "SELECT m.id FROM memory m JOIN project p ON p.id = m.project_id \
         WHERE p.name = ANY ($1) AND m.id = ANY ($2) AND m.deleted_at IS NULL";
-    /// Larger batches may take longer than the session's limit.
+    /// Raises the time limit of the transaction for a large batch.
     ALLOW_TIME = "SELECT set_config('statement_timeout', $1, true)";
-    /// What a memory rests on.
+    /// Inserts the sources of a memory.
     ADD_SOURCES = "INSERT INTO source (project_id, memory_seq, position, source_id) \
         SELECT m.project_id, m.seq, i.position, i.source_id \
         FROM unnest($2::uuid[], $3::int[], $4::uuid[]) AS i(id, position, source_id) \
@@ -248,35 +251,34 @@ statements! {
     /// Removes the sources of a memory.
     REMOVE_SOURCES = "DELETE FROM source s USING project p \
         WHERE p.name = $1 AND s.project_id = p.id AND s.memory_seq = $2";
-    /// Stores those of the sources that were not purged.
+    /// Inserts those of the sources that were not purged.
     RESTORE_SOURCES = "INSERT INTO source (project_id, memory_seq, position, source_id) \
         SELECT p.id, $2, i.position::int - 1, i.source_id FROM project p \
         CROSS JOIN unnest($3::uuid[]) WITH ORDINALITY AS i(source_id, position) \
         WHERE p.name = $1 AND EXISTS (SELECT FROM memory m WHERE m.id = i.source_id) ON CONFLICT DO NOTHING";
-    /// A batch that superseded something turned out to be equal to what was there: that is the successor.
+    /// Sets the existing memory as the successor if the item that supersedes others turned out to be equal to it.
     REDIRECT = "UPDATE memory m SET superseded_by = i.existing \
         FROM project p, unnest($2::uuid[], $3::uuid[], $4::uuid[]) AS i(id, planned, existing) \
         WHERE p.name = $1 AND m.project_id = p.id AND m.id = i.id AND m.superseded_by = i.planned";
-    /// Memories of the own project, to be changed. In the order of storage, so that two changes never wait for each other
-    /// in a circle.
+    /// Locks memories of the project to be changed, in storage order, so that two changes never deadlock.
     LOCK = concat!(
         "SELECT ",
         memory_columns!(),
         " FROM project p JOIN memory m ON m.project_id = p.id \
          WHERE p.name = $1 AND m.id = ANY ($2) ORDER BY m.seq FOR UPDATE OF m"
     );
-    /// Memories that have the turns of some which are to be restored.
+    /// Memories that have the turns of memories to be restored.
     TAKEN_TURNS = "SELECT m.session, m.turn, m.id FROM project p \
         CROSS JOIN unnest($2::text[], $3::bigint[]) AS i(session, turn) \
         JOIN memory m ON m.project_id = p.id AND m.session = i.session AND m.turn = i.turn AND m.turn_claim \
         WHERE p.name = $1";
-    /// Vectors of a text that is no more.
+    /// Deletes vectors of a former text.
     FORGET_VECTORS = "DELETE FROM embedding e USING project p \
         WHERE p.name = $1 AND e.project_id = p.id AND e.memory_seq = ANY ($2)";
-    /// A vote is no new version.
+    /// Stores a vote, which is not a new version.
     VOTE = "UPDATE memory m SET helpful = $3, not_helpful = $4 FROM project p \
         WHERE p.name = $1 AND m.project_id = p.id AND m.seq = $2";
-    /// Postings and index jobs of memories that enter the index again, or anew.
+    /// Inserts postings and index jobs of memories that enter the index or are indexed again.
     INDEX = "WITH posted AS (\
             INSERT INTO posting (project_id, term, memory_seq, frequency, length) \
             SELECT p.id, t.term, t.seq, t.frequency, t.length \
@@ -286,7 +288,7 @@ statements! {
         INSERT INTO index_job (project_id, memory_seq) \
         SELECT p.id, j.seq FROM project p, unnest($6::bigint[]) AS j(seq) WHERE p.name = $1 \
         ON CONFLICT (project_id, memory_seq) DO UPDATE SET attempts = 0, not_before = NULL, last_error = NULL";
-    /// The same for a rebuild, which knows the project by its id and queues nothing.
+    /// Inserts postings for a rebuild, which knows the project's number and queues nothing.
     REBUILD_INDEX = "WITH counted AS (\
             INSERT INTO corpus AS c (project_id, shard, documents, total_length) \
             SELECT d.project_id, 0, count(*), sum(d.length) FROM unnest($1::int[], $2::int[]) AS d(project_id, length) \
@@ -298,19 +300,19 @@ statements! {
         SELECT * FROM unnest($3::int[], $4::text[], $5::bigint[], $6::int[], $7::int[]) \
         ON CONFLICT (project_id, term, memory_seq) DO UPDATE \
             SET frequency = excluded.frequency, length = excluded.length";
-    /// Takes postings out of the index.
+    /// Removes postings from the index.
     UNINDEX = "DELETE FROM posting x USING project p, unnest($2::bigint[], $3::text[]) AS t(seq, term) \
         WHERE p.name = $1 AND x.project_id = p.id AND x.term = t.term AND x.memory_seq = t.seq";
-    /// Takes index jobs off the queue.
+    /// Removes index jobs from the queue.
     UNQUEUE = "DELETE FROM index_job j USING project p \
         WHERE p.name = $1 AND j.project_id = p.id AND j.memory_seq = ANY ($2)";
-    /// Adds to the size of the corpus, or takes from it.
+    /// Changes the stored size of the corpus.
     COUNT_CORPUS = "INSERT INTO corpus AS c (project_id, shard, documents, total_length) \
         SELECT p.id, pg_backend_pid() % 16, $2::bigint, $3::bigint FROM project p WHERE p.name = $1 \
         ON CONFLICT (project_id, shard) DO UPDATE SET documents = c.documents + excluded.documents, \
             total_length = c.total_length + excluded.total_length";
-    /// Removes memories and, by foreign keys, their history, sources, vectors, mentions and reviews; also the items of the
-    /// working memory that are linked to them or have the text of any of their versions.
+    /// Removes memories and, by foreign keys, their history, sources, vectors, mentions and reviews; also the items of
+    /// the working memory that are linked to them or have the text of any of their versions.
     PURGE = "WITH gone AS (\
             DELETE FROM memory m USING project p WHERE p.name = $1 AND m.project_id = p.id AND m.seq = ANY ($2) \
             RETURNING m.project_id, m.seq, m.id, m.content\
@@ -335,7 +337,7 @@ statements! {
                     AND f.content = s.content) x WHERE f.project_id = x.project_id AND f.seq = x.seq\
         ) \
         SELECT count(*) FROM gone";
-    /// Counts recalls. Not worth a wait for the disk: losing a note is no loss of memory.
+    /// Counts recalls. The commit does not wait for the disk, because losing a count loses no memory.
     NOTE_RECALLED = "WITH quick AS MATERIALIZED (\
             SELECT set_config('synchronous_commit', 'off', true)\
         ) \
@@ -344,13 +346,13 @@ statements! {
         WHERE p.name = ANY ($1) AND m.id = ANY ($2) AND m.deleted_at IS NULL ORDER BY m.seq \
         ON CONFLICT (project_id, memory_seq) DO UPDATE SET recall_count = r.recall_count + 1, \
             last_recalled_at = greatest(r.last_recalled_at, excluded.last_recalled_at)";
-    /// For a few terms, whose frequencies, up to `$19`, fit into one number: `$14` says where.
+    /// For few terms, whose frequencies, up to `$19`, fit into one number; `$14` is the position of each.
     SEARCH_LEXICAL = search_lexical!(
         "bit_or",
         "least(x.frequency, $19::int)::bigint << q.number",
         "ARRAY[coalesce(c.terms, 0)]"
     );
-    /// For more: a number for each, of which `$14` is the upper part.
+    /// For more terms: one number each, with `$14` as the upper part.
     SEARCH_LEXICAL_MANY = search_lexical!(
         "array_agg",
         "q.number::bigint << 32 | x.frequency",
@@ -358,9 +360,9 @@ statements! {
     );
     /// The newest memories.
     BROWSE = browse!(" ORDER BY m.seq DESC LIMIT 1000");
-    /// The newest of a session: few, and found by its index.
+    /// The newest memories of a session; there are few, found by its index.
     BROWSE_SESSION = browse!(" AND m.session = $4 AND m.session IS NOT NULL OFFSET 0");
-    /// The newest with tags, found by theirs.
+    /// The newest memories with given tags, found by their index.
     BROWSE_TAGS = browse!(" AND m.seq = ANY (memory_tagged($3)) OFFSET 0");
     /// Memories by id.
     GET = concat!(
@@ -379,7 +381,7 @@ statements! {
             WHERE p.name = ANY ($1) ORDER BY m.seq LIMIT $3) m \
          JOIN project p ON p.id = m.project_id ORDER BY m.seq"
     );
-    /// Figures of `status`.
+    /// The counts of `status`.
     COUNTS = "SELECT m.kind, count(*) FILTER (WHERE m.deleted_at IS NULL) AS live, \
             count(*) FILTER (WHERE m.deleted_at IS NOT NULL) AS deleted, \
             count(*) FILTER (WHERE m.deleted_at IS NULL AND m.superseded_by IS NOT NULL) AS superseded \
@@ -387,46 +389,46 @@ statements! {
     /// Memories that wait for an embedding.
     BACKLOG = "SELECT count(*) FROM index_job j \
         WHERE j.project_id = ANY (ARRAY(SELECT id FROM project WHERE name = ANY ($1)))";
-    /// Tags among the newest memories ($2) of each project that begin with a text ($3), the most used first, each in the
-    /// spelling that most memories have.
+    /// Tags among the newest memories ($2) of each project that begin with a text ($3), most used first, each in its
+    /// most frequent spelling.
     COMPLETE_TAGS = "SELECT mode() WITHIN GROUP (ORDER BY t.tag) FROM project p CROSS JOIN LATERAL (\
             SELECT m.tags, m.tag_keys FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL \
             ORDER BY m.seq DESC LIMIT $2\
         ) n CROSS JOIN LATERAL unnest(n.tags, n.tag_keys) AS t (tag, key) \
         WHERE p.name = ANY ($1) AND starts_with(t.key, (SELECT (fold_tags(ARRAY[$3]))[1])) \
         GROUP BY t.key ORDER BY count(*) DESC, t.key LIMIT $4";
-    /// Ids among them whose digits begin with a text ($3), the newest first.
+    /// IDs among those memories whose digits begin with a text ($3), newest first.
     COMPLETE_IDS = "SELECT n.id FROM project p CROSS JOIN LATERAL (\
             SELECT m.seq, m.id FROM memory m WHERE m.project_id = p.id AND m.deleted_at IS NULL \
             ORDER BY m.seq DESC LIMIT $2\
         ) n WHERE p.name = ANY ($1) AND starts_with(replace(n.id::text, '-', ''), $3) ORDER BY n.seq DESC LIMIT $4";
-    /// What the database is.
+    /// A description of the database.
     INFO = "SELECT current_setting('server_version') AS version, \
         current_database()::text AS database, (SELECT max(version) FROM schema_migration) AS schema_version, \
         (SELECT extversion FROM pg_extension WHERE extname = 'vector') AS vector, \
         pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean AS read_only";
-    /// Makes a token; none comes back where one of the name holds.
+    /// Inserts a token. Returns no row if a valid token has the name.
     CREATE_TOKEN = "INSERT INTO token AS t (name, sha256, prefix, project, reads, created_at, \
             expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) \
         ON CONFLICT (name) DO UPDATE SET sha256 = excluded.sha256, prefix = excluded.prefix, project = excluded.project, \
             reads = excluded.reads, created_at = excluded.created_at, expires_at = excluded.expires_at, revoked_at = NULL \
             WHERE t.revoked_at IS NOT NULL RETURNING *";
-    /// Another secret.
+    /// Replaces the secret of a token.
     ROTATE_TOKEN = "UPDATE token SET sha256 = $2, prefix = $3, created_at = $4 \
         WHERE name = $1 AND revoked_at IS NULL RETURNING *";
-    /// The end of a token.
+    /// Revokes a token.
     REVOKE_TOKEN = "UPDATE token SET revoked_at = coalesce(revoked_at, $2) WHERE name = $1 RETURNING *";
     /// All tokens.
     TOKENS = "SELECT * FROM token ORDER BY name";
-    /// Writes of a project that is limited take turns.
+    /// Serializes writers of a project with quotas.
     LOCK_USAGE = "SELECT pg_advisory_xact_lock(hashtextextended($1, 17))";
-    /// What a project holds.
+    /// The stored memories and bytes of a project.
     USAGE = "SELECT coalesce(sum(u.memories), 0)::bigint AS memories, \
         coalesce(sum(u.bytes + u.history_bytes), 0)::bigint AS bytes FROM usage u JOIN project p ON p.id = u.project_id WHERE p.name = $1";
-    /// How many entities, relations and reviews a project has.
+    /// The number of entities of a project.
     COUNT_ENTITIES = "SELECT count(*) FROM entity e JOIN project p ON p.id = e.project_id WHERE p.name = $1";
-    /// Relations.
+    /// The number of its relations.
     COUNT_RELATIONS = "SELECT count(*) FROM relation r JOIN project p ON p.id = r.project_id WHERE p.name = $1";
-    /// Reviews.
+    /// The number of its reviews.
     COUNT_REVIEWS = "SELECT count(*) FROM review r JOIN project p ON p.id = r.project_id WHERE p.name = $1";
 }

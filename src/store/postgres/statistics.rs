@@ -1,8 +1,9 @@
-//! What the server knows of the size of its tables.
+//! Keeps the server's statistics of table sizes current.
 //!
-//! Plans are made once a session, and made anew when a table was analysed. In a young database, whose tables are empty to
-//! the planner, an index that fits half is as good as the right one, and each store reads all memories there are. The
-//! server itself looks once a minute at the earliest; a bulk load is over by then, or takes minutes for want of a plan.
+//! Plans are made once per session, and again after a table was analyzed. In a young database the planner takes the
+//! tables for empty, so that a partly suitable index seems as good as the right one, and each store reads all memories.
+//! The server's own analysis runs once a minute at the earliest; a bulk load is finished by then, or takes minutes
+//! because of bad plans.
 
 use std::time::Duration;
 
@@ -13,18 +14,18 @@ use super::attempt::{Effect, attempt};
 use super::row_security::View;
 use crate::store::Result;
 
-/// Names of our tables that have more than doubled since the server last looked at them.
+/// Names of our tables that have more than doubled since the server last analyzed them.
 const GROWN: &str = "SELECT format('%I.%I', s.schemaname, s.relname) FROM pg_stat_user_tables s \
     JOIN pg_class c ON c.oid = s.relid \
     WHERE c.relnamespace = current_schema()::regnamespace AND s.n_mod_since_analyze > greatest(200, c.reltuples) \
         AND pg_has_role(session_user, c.relowner, 'USAGE') ORDER BY 1";
-/// With its name, for the test that prepares each.
+/// The statement with its name, for the test that prepares each one.
 pub(super) const ALL: &[(&str, &str)] = &[("GROWN", GROWN)];
-/// Time for a sample of every table.
+/// Time limit for analyzing every table.
 const ANALYZE: Duration = Duration::from_secs(30);
 
 impl PostgresStore {
-    /// Lets the server look at tables that have grown, except where somebody works at one as a whole.
+    /// Analyzes tables that have grown, except tables that are locked as a whole.
     pub(super) async fn analyze_grown(&self) -> Result<()> {
         let mut attempts = self.attempts(View::All, "read statistics", Effect::Read)?;
         let grown: Vec<String> = attempt!(attempts, connection => async {

@@ -1,14 +1,14 @@
-//! The statements about vectors. Those that search name the dimension as a number in their text: an index over vectors
-//! of one dimension is found in no other way.
+//! SQL statements about vectors. Searches contain the dimension as a literal, because the planner uses an index over
+//! vectors of one dimension only then.
 
 use sqlx::AssertSqlSafe;
 
 use super::sql::{filter, hit_columns};
 
-/// Most dimensions of an index.
+/// Maximum dimension of an index.
 const MAX_DIMENSION: usize = 4_000;
 
-/// Claims the newest memories that wait. Nobody else gets them before `$3`.
+/// Claims the newest waiting memories. No other caller gets them before `$3`.
 pub(super) const CLAIM: &str = "WITH picked AS (\
         SELECT j.project_id, j.memory_seq FROM index_job j WHERE j.not_before IS NULL OR j.not_before <= $1 \
         ORDER BY j.project_id DESC, j.memory_seq DESC LIMIT $2 FOR UPDATE SKIP LOCKED\
@@ -21,7 +21,7 @@ pub(super) const CLAIM: &str = "WITH picked AS (\
         m.lesson \
     FROM claimed c JOIN memory m ON m.project_id = c.project_id AND m.seq = c.memory_seq WHERE m.deleted_at IS NULL \
     ORDER BY c.project_id DESC, c.memory_seq DESC";
-/// Which of these memories are as they were; they stay so to the end of the transaction.
+/// Those of the given memories that have not changed. They remain locked until the end of the transaction.
 pub(super) const UNCHANGED: &str = "SELECT i.n FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) \
     WITH ORDINALITY AS i(project_id, seq, version, n) \
     JOIN memory m ON m.project_id = i.project_id::int AND m.seq = i.seq \
@@ -29,22 +29,23 @@ pub(super) const UNCHANGED: &str = "SELECT i.n FROM unnest($1::bigint[], $2::big
 /// Removes the vectors of memories.
 pub(super) const DELETE_VECTORS: &str = "DELETE FROM embedding e USING unnest($1::bigint[], $2::bigint[]) AS i(project_id, seq) \
     WHERE e.project_id = i.project_id::int AND e.memory_seq = i.seq";
-/// Keeps vectors: `$7` has the numbers of all of them, one vector behind the other.
+/// Inserts vectors. `$7` contains the components of all vectors, one vector after the other.
 pub(super) const INSERT_VECTORS: &str = "INSERT INTO embedding (project_id, memory_seq, model, chunk, dimension, content_hash, \
         vector, created_at) \
     SELECT m.project_id, m.seq, $4, i.chunk, $5::int, m.content_hash, \
         ($7::real[])[(i.n - 1) * $5::int + 1 : i.n * $5::int]::halfvec, $6::timestamptz \
     FROM unnest($1::bigint[], $2::bigint[], $3::int[]) WITH ORDINALITY AS i(project_id, seq, chunk, n) \
     JOIN memory m ON m.project_id = i.project_id::int AND m.seq = i.seq";
-/// Takes memories off the queue.
+/// Removes memories from the queue.
 pub(super) const DONE: &str = "DELETE FROM index_job j USING unnest($1::bigint[], $2::bigint[]) AS i(project_id, seq) \
     WHERE j.project_id = i.project_id::int AND j.memory_seq = i.seq";
-/// Puts memories off.
+/// Postpones memories.
 pub(super) const POSTPONE: &str = "UPDATE index_job j SET not_before = $4::timestamptz, last_error = $3::text, \
         attempts = j.attempts + ($3::text IS NOT NULL)::int \
     FROM unnest($1::bigint[], $2::bigint[]) AS i(project_id, seq) \
     WHERE j.project_id = i.project_id::int AND j.memory_seq = i.seq";
-/// Queues memories without vectors of a model ($1, of $4 dimensions; all when it is null), some thousand of them.
+/// Queues memories without vectors of a model ($1, of $4 dimensions; all memories if it is null), some thousand per
+/// call.
 pub(super) const QUEUE_MISSING: &str = "WITH part AS (\
         SELECT m.project_id, m.seq, m.deleted_at FROM memory m WHERE (m.project_id, m.seq) > ($2::int, $3::bigint) \
         ORDER BY m.project_id, m.seq LIMIT 2000\
@@ -57,26 +58,26 @@ pub(super) const QUEUE_MISSING: &str = "WITH part AS (\
             WHERE index_job.attempts > 0\
     ) \
     SELECT p.project_id::bigint AS project_id, p.seq FROM part p ORDER BY p.project_id DESC, p.seq DESC LIMIT 1";
-/// All that wait.
+/// The number of waiting memories.
 pub(super) const WAITING: &str = "SELECT count(*) FROM index_job";
-/// Whether an index is there, and whole.
+/// Whether an index exists and is valid.
 pub(super) const INDEX_STATE: &str = "SELECT i.indisvalid FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid \
     WHERE c.oid = to_regclass($1)";
-/// All vectors, as the server last counted them.
+/// The number of all vectors, as the server last estimated it.
 pub(super) const TOTAL: &str = "SELECT greatest(c.reltuples, 0)::bigint FROM pg_class c WHERE c.oid = to_regclass('embedding')";
-/// Memories of the readable projects.
+/// The number of memories of the readable projects.
 pub(super) const DOCUMENTS: &str = "SELECT coalesce(sum(c.documents), 0)::bigint FROM project p \
     JOIN corpus c ON c.project_id = p.id WHERE p.name = ANY ($1)";
-/// Memory for the build of an index: while all vectors fit into it, the build is many times quicker. Never less than
-/// the server's own setting, and a gigabyte at most beyond it.
+/// Raises the memory for building the index: if all vectors fit, the build is many times faster. Never less than the
+/// server's own setting, and at most 1 GiB more.
 pub(super) const BUILD_MEMORY: &str = "SELECT set_config('maintenance_work_mem', \
     greatest(pg_size_bytes(current_setting('maintenance_work_mem')), \
         least(2 * pg_table_size('embedding'), 1073741824)) / 1024 || 'kB', false)";
-/// No parallel workers, whose memory is shared memory: containers have little of that.
+/// Disables parallel workers, which need shared memory; containers have little of it.
 pub(super) const BUILD_ALONE: &str =
     "SELECT set_config('max_parallel_maintenance_workers', '0', false)";
 
-/// With names, for the test that prepares each.
+/// The statements with their names, for the test that prepares each one.
 pub(super) const ALL: &[(&str, &str)] = &[
     ("CLAIM", CLAIM),
     ("UNCHANGED", UNCHANGED),
@@ -93,12 +94,12 @@ pub(super) const ALL: &[(&str, &str)] = &[
     ("BUILD_ALONE", BUILD_ALONE),
 ];
 
-/// Name of the index over vectors of a dimension; `None` where there can be none.
+/// Returns the name of the index over vectors of a dimension; `None` if the dimension cannot have one.
 pub(super) fn index_name(dimension: usize) -> Option<String> {
     (dimension <= MAX_DIMENSION).then(|| format!("embedding_nearest_{dimension}"))
 }
 
-/// Makes it beside the reads and writes that go on.
+/// Creates the index without blocking reads and writes.
 pub(super) fn create_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
     let name = index_name(dimension)?;
     Some(AssertSqlSafe(format!(
@@ -107,7 +108,7 @@ pub(super) fn create_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
     )))
 }
 
-/// Removes what an interrupted attempt left behind.
+/// Removes the remains of an interrupted build.
 pub(super) fn drop_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
     Some(AssertSqlSafe(format!(
         "DROP INDEX CONCURRENTLY IF EXISTS {}",
@@ -115,25 +116,26 @@ pub(super) fn drop_index(dimension: usize) -> Option<AssertSqlSafe<String>> {
     )))
 }
 
-/// Most memories that are compared because they pass a filter; of more the newest.
+/// Maximum number of memories that are compared because they pass a filter; the newest are used.
 const MOST_FILTERED: u32 = 50_000;
 
-/// What a search goes through.
+/// The set of vectors that a search reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     /// All vectors in scope.
     All,
-    /// The index, which is asked for more until enough pass the filter; where it gives up, those of what passes.
+    /// The index, read further until enough pass the filter; if it ends early, the vectors of memories that pass the
+    /// filter.
     Index,
-    /// Those of what passes, of the conversation `$4`.
+    /// The vectors of memories that pass the filter, in conversation `$4`.
     Session,
 }
 
-/// The search: `$11` the vector, `$12` the model. `limit` is one of few numbers and stands in the text, since the planner
-/// takes a parameter for a tenth of the table. Each OFFSET 0 keeps the planner to the order in which things are written:
+/// Returns the search: `$11` is the vector, `$12` the model. `limit` is one of few numbers and a literal, because the
+/// planner estimates a parameter as a tenth of the table. Each OFFSET 0 makes the planner keep the written order:
 /// memories are looked up from the nearest on, until enough pass the filter.
 pub(super) fn nearest(dimension: usize, limit: usize, way: Way) -> AssertSqlSafe<String> {
-    // As a subquery the vector is made once, as an expression for every row.
+    // As a subquery the vector is computed once, as an expression for every row.
     let distance = format!(
         "((e.vector::halfvec({dimension})) <=> (SELECT $11::real[]::halfvec({dimension})))"
     );
@@ -174,8 +176,9 @@ pub(super) fn nearest(dimension: usize, limit: usize, way: Way) -> AssertSqlSafe
         Way::Index => {
             let full = |found: &str| format!("(SELECT count(*) FROM {found}) = {limit}");
             let (near_full, passing_full) = (full("near"), full("passing"));
-            // Where few pass, they are all there is; of many older ones the index may have found some. Behind its LIMIT
-            // the search of what passes costs nothing where it is not needed, not even the start of parallel workers.
+            // If few memories pass, the second part finds all of them; of many old ones the index may have found some.
+            // Behind the LIMIT of the first part, the second part costs nothing if it is not needed, not even the start
+            // of parallel workers.
             format!(
                 "WITH near AS MATERIALIZED ({near}), \
                  passing AS MATERIALIZED (SELECT * FROM ({} LIMIT {limit}) p WHERE NOT {near_full}) \

@@ -1,7 +1,7 @@
 //! Checks of the file: quick ones for every backup, and the comparison of word index and vectors with the memories.
 //!
-//! They read on a connection of their own, a page at a time and without a lasting transaction, so that the write-ahead log
-//! can be emptied meanwhile.
+//! They read on a separate connection, page by page and without a long transaction, so that the write-ahead log can be
+//! emptied meanwhile.
 
 use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
@@ -18,11 +18,11 @@ use crate::store::{
     CheckStore, Finding, MemoryKey, Pace, Result, StoreError, Subject, WriteFailure,
 };
 
-/// Memories that are read at once.
+/// Number of memories that are read per statement.
 const MEMORY_PAGE: i64 = 500;
-/// Terms of the index that are read at once.
+/// Number of index terms that are read per statement.
 const TERM_PAGE: i64 = 500;
-/// Memories whose vectors are compared at once.
+/// Number of memories whose vectors are compared per statement.
 const VECTOR_PAGE: i64 = 5_000;
 
 const RESTORE: &str = "stop the service and restore a backup with `restore FILE --replace`";
@@ -42,7 +42,7 @@ fn damage(answers: &[String]) -> Option<Finding> {
     ))
 }
 
-/// What a look at the structure of the file, its references and the numbers of index entries shows.
+/// Checks the structure of the file, its references and the numbers of index entries.
 pub(super) async fn inspect_quickly(connection: &mut SqliteConnection) -> Result<Vec<Finding>> {
     let answers: Vec<String> = sqlx::query_scalar(check_sql::QUICK_CHECK)
         .fetch_all(&mut *connection)
@@ -87,7 +87,7 @@ async fn count_index_entries(connection: &mut SqliteConnection) -> Result<Option
     }))
 }
 
-/// Reads every page. In the background table by table, so that no statement lasts long.
+/// Reads every page. A background check reads table by table, so that each statement is short.
 async fn check_pages(
     connection: &mut SqliteConnection,
     pace: Pace,

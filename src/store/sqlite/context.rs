@@ -1,4 +1,4 @@
-//! The context of candidates: neighboring turns and memories that mention named entities.
+//! Reads the context of candidates: neighboring turns and memories that mention named entities.
 
 use sqlx::{AssertSqlSafe, Row};
 
@@ -11,11 +11,12 @@ use crate::domain::ranking::EntityMention;
 use crate::store::graph::{MOST_MENTIONS, MOST_NAMED};
 use crate::store::{ContextQuery, ConversationContext, Result};
 
-/// Entities by one of the names ($2).
+/// Entities with one of the names ($2).
 const NAMES: &str = "WITH named AS MATERIALIZED (SELECT e.seq, e.name, e.words FROM entity e \
     WHERE e.project_id IN (SELECT value FROM json_each($1)) AND e.words IN (SELECT value FROM json_each($2)) \
     ORDER BY e.seq LIMIT $3) ";
-/// The newest memories that mention them and pass the filter, which begins at $10.
+/// The newest memories that mention those entities and pass the filter, whose parameters begin at
+/// $10.
 const MENTIONING: &str = concat!(
     "SELECT * FROM (SELECT m.id, m.seq, json_group_array(n.name), ",
     hit_columns!(),
@@ -33,7 +34,7 @@ const TURNS: &str = concat!(
      CROSS JOIN memory m INDEXED BY memory_turn ON m.project_id = p.id AND m.session = w.value ->> 1 AND m.turn = w.value ->> 2 AND m.deleted_at IS NULL AND m.superseded_by IS NULL WHERE "
 );
 
-/// Reads only what is requested. The statement consists of the constants above.
+/// Builds the statement for the requested parts. It consists of the constants above.
 fn statement(query: &ContextQuery, projects: &[i64]) -> AssertSqlSafe<String> {
     let conditions = conditions(&query.filter, projects);
     let mentioning = [MENTIONING, &conditions, MENTIONING_TAIL].concat();

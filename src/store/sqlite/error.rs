@@ -1,4 +1,4 @@
-//! SQLite's result codes as [`StoreError`], in one place.
+//! Translates SQLite's result codes to [`StoreError`].
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ const FULL: u32 = 13;
 const CANTOPEN: u32 = 14;
 const NOTADB: u32 = 26;
 
-/// What a failed statement means to the caller, and what a person can do about it.
+/// Translates the error of a failed statement, with advice for a person.
 pub(super) fn from_sqlx(source: Error, during: &'static str) -> StoreError {
     let unavailable = |reason: &str, source| StoreError::Unavailable {
         reason: reason.to_owned(),
@@ -84,7 +84,7 @@ pub(super) fn from_sqlx(source: Error, during: &'static str) -> StoreError {
     }
 }
 
-/// An error of the file system, as a failure for `reason`.
+/// Translates an error of the file system to a failure with `reason`.
 pub(super) fn from_io(error: &std::io::Error, reason: String) -> StoreError {
     match is_passing(error) {
         true => StoreError::Unavailable {
@@ -98,8 +98,8 @@ pub(super) fn from_io(error: &std::io::Error, reason: String) -> StoreError {
     }
 }
 
-/// Whether an error of the file system may go away by itself, such as a disk that is full, mounted read-only after a fault
-/// or not mounted, or no free file descriptor. Those are worth another attempt; all others need a person.
+/// Returns whether an error of the file system may disappear by itself, for example a disk that is full, read-only
+/// after a fault or not mounted, or a lack of file descriptors. Such errors justify a retry; all others need a person.
 fn is_passing(error: &std::io::Error) -> bool {
     let passing = [
         Errno::MFILE,
@@ -120,8 +120,8 @@ fn is_passing(error: &std::io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
 }
 
-/// The same error, with the path of the database where a person has to look after its disk. SQLite reports a file that it
-/// cannot open or write without the cause, so the file system is asked whether the cause may pass.
+/// Adds the path of the database to an error whose cause is its disk. SQLite reports a file that it cannot open or
+/// write without the cause, so this function asks the file system whether the cause may disappear.
 pub(super) fn name_disk(error: StoreError, path: &Path) -> StoreError {
     let (StoreError::Unavailable {
         source: Some(source),
@@ -159,8 +159,8 @@ pub(super) fn name_disk(error: StoreError, path: &Path) -> StoreError {
     }
 }
 
-/// Whether something at `path` keeps this user from writing until a person changes it. It opens no file, because to close
-/// one would release the locks that SQLite has on it.
+/// Returns whether something at `path` prevents this user from writing until a person changes it. Opens no file,
+/// because closing one would release SQLite's locks on it.
 fn needs_person(path: &Path) -> bool {
     let is_other_than_file =
         |path: &Path| std::fs::metadata(path).is_ok_and(|data| !data.is_file());
@@ -183,7 +183,7 @@ fn needs_person(path: &Path) -> bool {
             .any(|file| is_other_than_file(file) || is_forbidden(file, false))
 }
 
-/// Whether the error says that the file is damaged.
+/// Returns whether the error means that the file is damaged.
 pub(super) fn is_damage(error: &StoreError) -> bool {
     let source = match error {
         StoreError::Setup {
@@ -204,7 +204,7 @@ fn primary_code(error: &Error) -> Option<u32> {
     Some(code & 0xff)
 }
 
-/// The store was not prepared yet, or was closed.
+/// Returns the error for a store that is not prepared or is closed.
 pub(super) fn not_open() -> StoreError {
     StoreError::Unavailable {
         reason: "the embedded database is not open".to_owned(),
@@ -212,7 +212,7 @@ pub(super) fn not_open() -> StoreError {
     }
 }
 
-/// A statement ran out of its time.
+/// Returns the error for a statement that exceeded its time limit.
 pub(super) fn too_slow() -> StoreError {
     StoreError::Unavailable {
         reason: "the embedded database did not answer in time".to_owned(),

@@ -1,8 +1,8 @@
-//! Tables of other programs' SQLite files, as JSON objects.
+//! Reads tables of other programs' SQLite files as JSON objects.
 //!
-//! The file may be damaged or made by an attacker. Only ordinary tables are read: a view or a virtual table could
-//! compute for ever. The values that are read are bounded by the size of the file, since pages that refer to each
-//! other could repeat the same rows without end.
+//! The file may be damaged or crafted by an attacker. Only ordinary tables are read, because a view or a virtual
+//! table could compute forever. The size of the file limits the amount of values that are read, because pages
+//! that refer to each other could repeat the same rows endlessly.
 
 use std::path::Path;
 
@@ -14,36 +14,36 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, Typ
 use super::error::from_sqlx;
 use crate::store::{Result, StoreError};
 
-/// A longer text is left out of its row.
+/// Longer texts are left out of their row.
 const LONGEST_TEXT: i64 = 16 * 1024 * 1024;
-/// Rows may have this much more text than the file has bytes: pages that were written since are in the log.
+/// Rows may have this much more text than the file has bytes, because recently written pages are in the log.
 const EXTRA_BYTES: u64 = 64 * 1024 * 1024;
-/// Of an ordinary table: what has pages of its own and is neither a view nor virtual.
+/// Names of ordinary tables: those with their own pages that are neither views nor virtual.
 const TABLES: &str = "SELECT CAST(name AS BLOB) FROM sqlite_schema \
     WHERE type = 'table' AND rootpage > 0 AND name NOT LIKE 'sqlite%' ORDER BY name";
-/// Generated columns are not among them.
+/// Columns of a table, except generated ones.
 const COLUMNS: &str = "SELECT CAST(name AS BLOB) FROM pragma_table_info($1) ORDER BY cid";
 
-/// A file that is only read.
+/// A file opened for reading.
 #[derive(Debug)]
 pub struct ForeignFile {
     connection: SqliteConnection,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     size: u64,
 }
 
 /// A row of a table.
 #[derive(Debug, Default)]
 pub struct ForeignRow {
-    /// Values by the name of their column; those that JSON does not have are null.
+    /// Values by column name; values without a JSON equivalent are null.
     pub fields: Map<String, Value>,
-    /// What could not be read as it is.
+    /// Descriptions of values that could not be read unchanged.
     pub oddities: Vec<String>,
 }
 
 fn failed(error: sqlx::Error) -> StoreError {
     match from_sqlx(error, "reading the other program's file") {
-        // The advice would be about our own database.
+        // The usual advice would concern our own database.
         StoreError::Setup {
             source: Some(source),
             ..
@@ -67,16 +67,16 @@ fn endless() -> StoreError {
     }
 }
 
-/// A name as an SQL identifier.
+/// Quotes a name as an SQL identifier.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 impl ForeignFile {
-    /// Opens it.
+    /// Opens a file.
     ///
     /// # Errors
-    /// When it is no SQLite file or cannot be read.
+    /// Fails if it is not an SQLite file or not readable.
     pub async fn open(path: &Path) -> Result<Self> {
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -92,10 +92,10 @@ impl ForeignFile {
         })
     }
 
-    /// Names of its ordinary tables.
+    /// Returns the names of ordinary tables.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// Fails if the schema is not readable.
     pub async fn tables(&mut self) -> Result<Vec<String>> {
         let names: Vec<Vec<u8>> = sqlx::query_scalar(TABLES)
             .fetch_all(&mut self.connection)
@@ -107,10 +107,10 @@ impl ForeignFile {
             .collect())
     }
 
-    /// Gives every row of a table to `each`, in the order of storage.
+    /// Passes every row of a table to `each`, in storage order.
     ///
     /// # Errors
-    /// When it cannot be read, or what `each` says.
+    /// Fails if the table is not readable, and with the errors of `each`.
     pub async fn rows<E: From<StoreError>>(
         &mut self,
         table: &str,
@@ -128,7 +128,7 @@ impl ForeignFile {
         if columns.is_empty() {
             return Ok(());
         }
-        // A value, and whether it was too long; blobs are vectors, which are computed again.
+        // Each column yields a value and whether it was too long. Blobs are vectors, which are recomputed.
         let values: Vec<String> = columns
             .iter()
             .map(|column| {
@@ -153,16 +153,16 @@ impl ForeignFile {
         Ok(())
     }
 
-    /// Ends the connection.
+    /// Closes the connection.
     pub async fn close(self) {
-        // Nothing was written, so nothing can be lost.
+        // Nothing was written, so a failure loses nothing.
         let _ = self.connection.close().await;
     }
 }
 
 fn read_row(row: &SqliteRow, columns: &[String], budget: &mut u64) -> Result<ForeignRow> {
     let mut read = ForeignRow::default();
-    // Every row takes some bytes of the file.
+    // Every row occupies some bytes of the file.
     let mut bytes = 1;
     for (index, column) in columns.iter().enumerate() {
         let raw = row.try_get_raw(index * 2).map_err(failed)?;

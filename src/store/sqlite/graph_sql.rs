@@ -1,4 +1,4 @@
-//! The statements of [`super::graph`]. `$1` is the project's number, or a JSON list of the readable ones.
+//! SQL statements of [`super::graph`]. `$1` is the project's number, or a JSON list of the readable ones.
 
 use crate::store::statement::statements;
 
@@ -16,9 +16,9 @@ macro_rules! relation {
     };
 }
 
-/// What leads on from the entity `f.value`: `$near` is the end it is at, `$far` the other one. A text an entity,
-/// since a row a relation costs more than the reading; weights as whole numbers (of 2^-53), since writing a fraction
-/// costs more than the rest.
+/// The relations of the entity `f.value`. `$near` is its own end of the relation, `$far` the other one. Returns one
+/// text per entity, because a row per relation costs more than reading it. Weights are whole numbers (multiples of
+/// 2^-53), because formatting fractions costs more than the rest.
 macro_rules! steps {
     ($near:literal, $far:literal) => {
         concat!(
@@ -33,7 +33,7 @@ macro_rules! steps {
     };
 }
 
-/// From each project no more than is wanted in all, by its index.
+/// Each project contributes at most the requested number, read from its index.
 macro_rules! list {
     ($extra:literal) => {
         concat!(
@@ -48,73 +48,74 @@ macro_rules! list {
 }
 
 statements! {
-    /// Entities by name ($2: JSON of compared names).
+    /// Entities by name ($2: JSON of normalized names).
     BY_KEY = concat!(entity!(), "WHERE e.project_id IN (SELECT value FROM json_each($1)) \
         AND e.name_key IN (SELECT value FROM json_each($2)) ORDER BY e.seq");
-    /// Entities by the words of their names ($2: JSON of them).
+    /// Entities by the normalized words of their names ($2: JSON).
     BY_WORDS = concat!(entity!(), "WHERE e.project_id IN (SELECT value FROM json_each($1)) \
         AND e.words IN (SELECT value FROM json_each($2)) ORDER BY e.seq");
     /// The newest entities ($2), without their properties.
     NEWEST = "SELECT e.seq, (SELECT p.name FROM project p WHERE p.id = e.project_id) AS project, e.name, e.type, '{}' AS properties, e.use_count, \
         e.last_used_at, e.created_at, e.updated_at FROM entity e \
         WHERE e.project_id IN (SELECT value FROM json_each($1)) ORDER BY e.seq DESC LIMIT $2";
-    /// Entities by number, as one JSON text: a row an entity costs more than the reading.
+    /// Entities by number, as one JSON text, because a row per entity costs more than reading it.
     BY_NUMBER = "SELECT json_group_array(json_array(e.seq, (SELECT p.name FROM project p WHERE p.id = e.project_id), e.name, \
             e.type, json(e.properties), e.use_count, e.last_used_at, e.created_at, e.updated_at)) \
         FROM entity e WHERE e.seq IN (SELECT value FROM json_each($2)) \
         AND e.project_id IN (SELECT value FROM json_each($1))";
-    /// Entities in the order of their names, which begin with $2 (and come before $3) and come after $4.
+    /// Entities ordered by name. The names begin with $2, come before $3 if it is given, and come after $4.
     LIST = list!("");
-    /// The same of one type.
+    /// The same list, restricted to one type.
     LIST_TYPE = list!(" AND e.type = $6");
     /// Relations between pairs of entities ($2: JSON of pairs).
     BETWEEN = concat!(relation!(), "json_each($2) w CROSS JOIN relation r ON r.from_seq = w.value ->> 0 \
         AND r.to_seq = w.value ->> 1 WHERE r.project_id = $1 ORDER BY r.seq");
-    /// Relations by number, likewise.
+    /// Relations by number, also as one JSON text.
     RELATIONS = "SELECT json_group_array(json_array(r.seq, r.from_seq, r.to_seq, r.type, r.weight, json(r.properties), \
             r.valid_from, r.valid_to, r.use_count, r.created_at, r.updated_at)) \
         FROM relation r WHERE r.seq IN (SELECT value FROM json_each($2)) \
         AND r.project_id IN (SELECT value FROM json_each($1))";
-    /// What leads on from entities ($2: JSON of their numbers) at the time $3.
+    /// Relations of entities ($2: JSON of their numbers) at the time $3.
     STEPS = concat!("SELECT f.value, ", steps!("from_seq", "to_seq"), ", ", steps!("to_seq", "from_seq"),
         " FROM json_each($2) f");
 
-    /// Relations between entities ($2) at the time $3, the strongest first.
+    /// Relations between entities ($2) at the time $3, strongest first.
     AMONG = "SELECT group_concat(s.seq) FROM (SELECT r.seq FROM json_each($2) f CROSS JOIN relation r ON r.from_seq = f.value \
         WHERE r.to_seq IN (SELECT value FROM json_each($2)) AND r.project_id IN (SELECT value FROM json_each($1)) \
         AND (r.valid_from IS NULL OR r.valid_from <= $3) AND (r.valid_to IS NULL OR r.valid_to > $3) \
         AND ($4 IS NULL OR r.type = $4) ORDER BY r.weight DESC, r.seq LIMIT $5) s";
 
-    /// A new entity.
+    /// Inserts a new entity.
     INSERT_ENTITY = "INSERT INTO entity (project_id, name, name_key, words, type, properties, use_count, last_used_at, \
         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING seq";
-    /// Merged fields of an entity.
+    /// Updates the merged fields of an entity.
     UPDATE_ENTITY = "UPDATE entity SET type = $3, properties = $4, use_count = $5, last_used_at = $6, updated_at = $7 \
         WHERE project_id = $1 AND seq = $2";
-    /// An entity with its relations and mentions.
+    /// Deletes an entity with its relations and mentions.
     DELETE_ENTITY = "DELETE FROM entity WHERE project_id = $1 AND seq = $2";
-    /// A new relation.
+    /// Inserts a new relation.
     INSERT_RELATION = "INSERT INTO relation (project_id, from_seq, to_seq, type, weight, properties, use_count, \
         last_used_at, valid_from, valid_to, created_at, updated_at) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
-    /// Merged fields of a relation.
+    /// Updates the merged fields of a relation.
     UPDATE_RELATION = "UPDATE relation SET weight = $3, properties = $4, use_count = $5, last_used_at = $6, \
         valid_from = $7, valid_to = $8, updated_at = $9 WHERE project_id = $1 AND seq = $2";
-    /// A relation that never was.
+    /// Deletes a relation that is declared wrong from the start.
     DELETE_RELATION = "DELETE FROM relation WHERE project_id = $1 AND seq = $2";
-    /// A memory mentions an entity, unless it is protected and was there already (not $4).
+    /// Inserts a mention of an entity, unless the memory is protected and already existed (not $4).
     INSERT_MENTION = "INSERT OR IGNORE INTO mention (memory_seq, entity_seq) SELECT m.seq, e.seq FROM memory m \
         JOIN entity e ON e.seq = $3 AND e.project_id = m.project_id \
         WHERE m.project_id = $1 AND m.id = $2 AND ($4 OR NOT m.protected)";
 
-    /// The newest memories that mention entities ($2), hold at $3 and were stored before $5, up to $4 of each.
+    /// The newest memories that mention entities ($2), are valid at $3 and were stored before $5, up to $4 per entity.
     MENTIONS = "SELECT f.value AS entity, m.id, m.seq FROM json_each($2) f, \
         json_each((SELECT json_group_array(x.memory_seq) FROM (SELECT x.memory_seq FROM mention x JOIN memory m ON m.seq = x.memory_seq \
             WHERE x.entity_seq = f.value AND m.project_id IN (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL \
             AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $3) AND x.memory_seq < $5 \
             ORDER BY x.memory_seq DESC LIMIT $4) x)) x \
         JOIN memory m ON m.seq = x.value ORDER BY f.key, m.seq DESC";
-    /// How many memories mention entities ($2) and hold at $3, and how many relations hold or have ended, up to $4 each.
+    /// The number of memories that mention entities ($2) and are valid at $3, and of their relations that are valid or
+    /// have ended, each up to $4.
     ENTITY_SIZES = "SELECT f.value AS entity, \
         (SELECT count(*) FROM (SELECT 1 FROM mention x JOIN memory m ON m.seq = x.memory_seq WHERE x.entity_seq = f.value \
             AND m.project_id IN (SELECT value FROM json_each($1)) AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
@@ -125,8 +126,8 @@ statements! {
         (SELECT count(*) FROM (SELECT 1 FROM relation r WHERE (r.from_seq = f.value OR r.to_seq = f.value) \
             AND r.project_id IN (SELECT value FROM json_each($1)) AND r.valid_to <= $3 LIMIT $4)) AS ended \
         FROM json_each($2) f";
-    /// Entities among $3 of each of the newest $3 live memories that mention one of these ($2); and, without an entity,
-    /// whether any were left out.
+    /// Entities (at most $3 per memory) of the newest $3 live memories that mention one of the given entities ($2). A
+    /// row without an entity states whether any were left out.
     TOGETHER = "WITH reached AS MATERIALIZED (SELECT x.value AS memory_seq FROM json_each($2) f, json_each((\
             SELECT json_group_array(x.memory_seq) FROM (SELECT x.memory_seq FROM mention x WHERE x.entity_seq = f.value \
                 ORDER BY x.memory_seq DESC LIMIT $3 + 1) x)) x), \

@@ -1,4 +1,4 @@
-//! The columns of a memory, in every form in which a statement needs them.
+//! The columns of a memory, in every form that statements need.
 
 use super::param::{Query, json, micros};
 use crate::domain::Memory;
@@ -29,16 +29,17 @@ macro_rules! insert_memory {
 }
 
 statements! {
-    /// A memory with the parameters of [`bind_memory`].
+    /// Inserts a memory with the parameters of [`bind_memory`].
     INSERT_MEMORY = concat!(insert_memory!(), " RETURNING seq");
-    /// A new memory with its history ($28: who), index entry ($29) and index job, and the grown corpus.
+    /// Inserts a new memory with its history ($28: actor), index entry ($29) and index job, and updates
+    /// the corpus.
     REMEMBER = concat!(insert_memory!(), "; \
         INSERT INTO history (memory_seq, version, change, actor, at) \
          SELECT seq, 1, 'created', $28, $10 FROM memory WHERE id = $1; \
         INSERT INTO index_job (memory_seq, project_id) SELECT seq, $2 FROM memory WHERE id = $1; \
         INSERT INTO memory_term (rowid, terms) SELECT seq, $29 FROM memory WHERE id = $1; \
         UPDATE project SET documents = documents + 1, total_length = total_length + $4 WHERE id = $2");
-    /// The fields of a memory that may change, with the parameters of [`bind_memory`].
+    /// Updates the fields of a memory that may change, with the parameters of [`bind_memory`].
     UPDATE_MEMORY = "UPDATE memory SET length = coalesce($4, length), importance = $5, deleted_at = $6, \
         superseded_by = $7, valid_until = $8, occurred_at = $9, updated_at = $11, version = $12, helpful = $15, \
         not_helpful = $16, protected = $17, content_hash = $18, tags = $22, outcome = $23, situation = $24, lesson = $25, \

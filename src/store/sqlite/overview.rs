@@ -31,9 +31,9 @@ macro_rules! newest {
 }
 
 statements! {
-    /// Tags with counts, each in every spelling.
+    /// Tags with counts, each spelling separately.
     TAGS = concat!("SELECT t.value, count(*) ", newest!("CROSS JOIN json_each(m.tags) t GROUP BY t.value"));
-    /// Conversations with counts, and how many there are. $3 most.
+    /// Conversations with counts, and the number of conversations; at most $3.
     SESSIONS = concat!("SELECT m.session, count(*) AS n, count(*) OVER () ",
         newest!("WHERE m.session IS NOT NULL GROUP BY m.session ORDER BY n DESC, m.session LIMIT $3"));
     /// Speakers.
@@ -42,7 +42,7 @@ statements! {
     /// Types of entities.
     ENTITY_TYPES = "SELECT e.type, count(*) AS n, count(*) OVER () FROM entity e \
         WHERE e.project_id IN (SELECT value FROM json_each($1)) AND $2 > 0 GROUP BY e.type ORDER BY n DESC, e.type LIMIT $3";
-    /// Protected and important memories of one project that hold at $2, with the tag $3 where there is one.
+    /// Protected and important memories of one project that are valid at $2, optionally with the tag $3.
     OUTSTANDING = concat!(memory!(), "WHERE m.project_id = $1 AND m.deleted_at IS NULL AND m.superseded_by IS NULL \
         AND (m.protected = 1 OR m.importance >= 0.7) AND (m.valid_until IS NULL OR m.valid_until > $2) \
         AND ($3 IS NULL OR EXISTS (SELECT 1 FROM memory_tag t WHERE t.memory_seq = m.seq AND t.tag = $3)) \
@@ -125,7 +125,7 @@ impl OverviewStore for SqliteStore {
 }
 
 impl SqliteStore {
-    /// Tags are compared without regard to case; each is shown in the spelling that most memories have.
+    /// Tags are compared case-insensitively. Each is shown in its most frequent spelling.
     async fn tags_with_counts(&self, scope: &Scope, most: usize) -> Result<FacetValues> {
         let open = self.opened()?;
         let failed = |error| from_sqlx(error, "counting tags");
@@ -149,7 +149,7 @@ impl SqliteStore {
                 .filter_map(most_used_spelling)
                 .collect();
             let total = tags.len() as u64;
-            // Stable: equally used ones stay in the order of their names.
+            // The sort is stable, so that equally used tags remain sorted by name.
             tags.sort_by_key(|(_, uses)| Reverse(*uses));
             let values = tags
                 .into_iter()

@@ -1,4 +1,4 @@
-//! The statements of [`super::port`], by name.
+//! SQL statements of [`super::port`].
 
 use crate::store::statement::statements;
 
@@ -9,11 +9,11 @@ macro_rules! in_projects {
 }
 
 statements! {
-    /// A moment that lasts: every later statement of the connection sees the same.
+    /// Begins a transaction in which every later statement sees the same moment.
     BEGIN = "BEGIN";
     /// All projects.
     PROJECTS = "SELECT id, name FROM project ORDER BY name";
-    /// How many records the projects ($1) have.
+    /// The number of records of the projects ($1).
     SIZE = concat!(
         "SELECT (SELECT count(*) FROM memory WHERE ",
         in_projects!("project_id"),
@@ -75,43 +75,45 @@ statements! {
         in_projects!("r.project_id"),
         " ORDER BY r.seq LIMIT $3"
     );
-    /// Whether a memory is there, and where.
+    /// The project and number of a memory.
     FIND_MEMORY = "SELECT project_id, seq FROM memory WHERE id = $1";
-    /// Bytes of the history of memories ($1: JSON of numbers); without those that have only their creation.
+    /// Bytes of the history of memories ($1: JSON of numbers), except those that have only their creation.
     HISTORY_SIZES = "SELECT h.memory_seq, sum(octet_length(h.old)) FROM json_each($1) w \
         CROSS JOIN history h ON h.memory_seq = w.value WHERE h.old IS NOT NULL GROUP BY h.memory_seq";
-    /// The next entries ($3) of the history of a memory ($1) behind a place ($2).
+    /// The next entries ($3) of the history of a memory ($1) after a position ($2).
     HISTORY_AFTER = "SELECT m.id, h.version, h.change, h.old, h.actor, h.reason, h.at, h.seq AS place \
         FROM memory m JOIN history h ON h.memory_seq = m.seq WHERE m.seq = $1 AND h.seq > $2 ORDER BY h.seq LIMIT $3";
-    /// An entity by its compared name.
+    /// An entity by its normalized name.
     FIND_ENTITY = "SELECT seq FROM entity WHERE project_id = $1 AND name_key = $2";
-    /// One row when no relation says the same of the same time.
+    /// Inserts a relation and returns a row, unless an equal relation of the same time exists.
     INSERT_RELATION = "INSERT INTO relation (project_id, from_seq, to_seq, type, weight, properties, \
         use_count, last_used_at, valid_from, valid_to, created_at, updated_at) \
         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 \
         WHERE NOT EXISTS (SELECT 1 FROM relation r WHERE r.project_id = $1 AND r.from_seq = $2 AND r.to_seq = $3 AND r.type = $4 \
             AND r.valid_from IS $9)";
     INSERT_MENTION = "INSERT INTO mention (memory_seq, entity_seq) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-    /// One row when no such item is there, held or archived. $8 and $9 are those of [`INSERT_ARCHIVE`], both null.
+    /// Inserts an item and returns a row, unless it exists in the working memory or the archive. $8 and $9 are
+    /// those of [`INSERT_ARCHIVE`], both null.
     INSERT_FOCUS = "INSERT INTO focus (project_id, id, session, content, importance, created_at, \
         touched_at, memory_id) SELECT $1, $2, $3, $4, $5, $6, $7, (SELECT id FROM memory WHERE id = $10 AND project_id = $1) \
         WHERE coalesce($8, $9) IS NULL AND NOT EXISTS (SELECT 1 FROM focus f WHERE f.id = $2) AND NOT EXISTS (SELECT 1 FROM focus_archive f WHERE f.id = $2)";
-    /// $10 is the id of a memory, which may be unknown here.
+    /// Inserts an archived item. $10 is the ID of a memory, which may be unknown here.
     INSERT_ARCHIVE = "INSERT INTO focus_archive (project_id, id, session, content, importance, \
         created_at, touched_at, archived_at, reason, memory_id) \
         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, (SELECT id FROM memory WHERE id = $10 AND project_id = $1) \
         WHERE NOT EXISTS (SELECT 1 FROM focus f WHERE f.id = $2) AND NOT EXISTS (SELECT 1 FROM focus_archive f WHERE f.id = $2)";
-    /// One row when it is new. $3 is the number of the memory, $4 the id of the other one.
+    /// Inserts a review and returns a row if it is new. $3 is the number of the memory, $4 the ID of the other
+    /// one.
     INSERT_REVIEW = "INSERT INTO review (project_id, id, memory_seq, other_seq, state, proposal, actor, reason, \
         created_at, expires_at, decided_by, decided_at, decision_reason, applied_version) \
         SELECT $1, $2, $3, (SELECT seq FROM memory WHERE id = $4 AND project_id = $1), $5, $6, $7, $8, $9, $10, $11, $12, $13, \
         $14 WHERE NOT EXISTS (SELECT 1 FROM review WHERE id = $2)";
-    /// Everything but the schema and the projects' names.
+    /// Empties everything except the schema and the names of projects.
     CLEAR = "DELETE FROM mention; DELETE FROM relation; DELETE FROM entity; DELETE FROM focus; \
         DELETE FROM focus_archive; DELETE FROM review; DELETE FROM idempotency; DELETE FROM memory; \
         INSERT INTO memory_term (memory_term) VALUES ('delete-all'); UPDATE project SET documents = 0, total_length = 0";
-    /// The file at $1, complete and compact.
+    /// Writes a complete and compact copy of the file to $1.
     VACUUM_INTO = "VACUUM INTO $1";
-    /// The copying counts as a write, though it is none here.
+    /// Permits `VACUUM INTO`, which SQLite treats as a write although this database is not changed.
     UNRESTRICTED = "PRAGMA query_only = OFF";
 }

@@ -11,8 +11,8 @@ use crate::store::Result;
 use crate::store::reference::{REFERENT_CHARS, Referable, ReferenceStore, Referent};
 use crate::store::statement::statements;
 
-/// Numbers of the rows of a table whose ID begins with a part (from $2 to $3) or ends with it ($5, of which the index
-/// contains the last digits, $4). The condition names the project, and the session where there is one.
+/// Numbers of the rows of a table whose ID begins with a part (from $2 to $3) or ends with it ($5; the index contains
+/// the last digits, $4). The condition names the project, and the session if there is one.
 macro_rules! referred {
     ($table:literal, $condition:literal) => {
         concat!(
@@ -30,7 +30,7 @@ macro_rules! referred {
 }
 
 statements! {
-    /// Memories. $1 the project, $7 characters of text.
+    /// Memories. $1 is the project, $7 the number of characters of text.
     REFERRED_MEMORIES = concat!("SELECT m.id, substr(m.content, 1, $7) FROM memory m WHERE m.seq IN (",
         referred!("memory", "project_id = $1"), ") ORDER BY m.id LIMIT $6");
     /// Items in the working memory of a session ($8) and in its archive.
@@ -38,7 +38,7 @@ statements! {
         referred!("focus", "project_id = $1 AND session = $8"), ") UNION ALL \
         SELECT a.id, substr(a.content, 1, $7) FROM focus_archive a WHERE a.seq IN (",
         referred!("focus_archive", "project_id = $1 AND session = $8"), ") ORDER BY 1 LIMIT $6");
-    /// Reviews, with the text of the memory that they are about.
+    /// Reviews, with the text of their memory.
     REFERRED_REVIEWS = concat!("SELECT r.id, (SELECT substr(m.content, 1, $7) FROM memory m WHERE m.seq = r.memory_seq) \
         FROM review r WHERE r.seq IN (", referred!("review", "project_id = $1"), ") ORDER BY r.id LIMIT $6");
 }

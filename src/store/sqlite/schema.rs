@@ -1,4 +1,5 @@
-//! Brings the file to the schema of this binary: each migration is applied once, all pending ones in a single transaction.
+//! Migrates the file to the schema of this binary. Each migration is applied once, and all pending ones in a single
+//! transaction.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +14,16 @@ use crate::store::{Finding, Result, StoreError, Subject};
 /// Marks the file as ours (`PRAGMA application_id`): the letters `CMem`.
 const APPLICATION_ID: i64 = 0x434d_656d;
 
-/// The newest version that this binary knows.
+/// The newest schema version that this binary knows.
 pub(super) const NEWEST: usize = MIGRATIONS.len();
 
 const STATE: &str = "SELECT (SELECT user_version FROM pragma_user_version), \
     (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)";
 
-/// Which version the database has, 0 for an empty one.
+/// Returns the schema version of the database, 0 if it is empty.
 ///
 /// # Errors
-/// When it belongs to somebody else, or to a newer binary.
+/// Fails if the file belongs to another program or to a newer binary.
 pub(super) async fn version(connection: &mut SqliteConnection) -> Result<usize> {
     let row = sqlx::query(STATE)
         .fetch_one(connection)
@@ -51,10 +52,10 @@ pub(super) async fn version(connection: &mut SqliteConnection) -> Result<usize> 
 /// Kind and name of each object of a schema, with its definition.
 type Objects = BTreeMap<(String, String), (String, String)>;
 
-/// Everything that a schema defines. Statistics of `ANALYZE` do no harm.
+/// Everything that a schema defines, except the harmless statistics of `ANALYZE`.
 const OBJECTS: &str = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema \
     WHERE name NOT LIKE 'sqlite\\_stat_' ESCAPE '\\'";
-/// Names in a message; a hostile file may have any number.
+/// Maximum number of names in a message, because a hostile file may have any number.
 const MOST_NAMES: usize = 10;
 
 async fn objects(connection: &mut SqliteConnection) -> Result<Objects> {
@@ -68,7 +69,7 @@ async fn objects(connection: &mut SqliteConnection) -> Result<Objects> {
         .collect())
 }
 
-/// The objects that the migrations up to `version` create.
+/// Returns the objects that the migrations up to `version` create.
 async fn expected_objects(version: usize) -> Result<Objects> {
     let failed = |error| from_sqlx(error, "making a schema to compare with");
     let options = SqliteConnectOptions::new()
@@ -84,8 +85,8 @@ async fn expected_objects(version: usize) -> Result<Objects> {
     objects(&mut connection).await
 }
 
-/// What the schema has beyond that of a fresh database of the same version, and what it lacks. A trigger or view of
-/// somebody else can make acknowledged writes disappear.
+/// Compares the schema with that of a fresh database of the same version, and returns additional and missing objects. A
+/// foreign trigger or view can make acknowledged writes disappear.
 pub(super) async fn foreign_objects(connection: &mut SqliteConnection) -> Result<Option<Finding>> {
     let version = version(connection).await?;
     let (expected, present) = (expected_objects(version).await?, objects(connection).await?);
@@ -125,7 +126,7 @@ pub(super) async fn foreign_objects(connection: &mut SqliteConnection) -> Result
     Ok(Some(Finding::new(Subject::Schema, detail, remedy)))
 }
 
-/// Refuses a database whose schema somebody else has changed.
+/// Fails if the schema of the database was changed by another program.
 pub(super) async fn require_own(connection: &mut SqliteConnection) -> Result<()> {
     match foreign_objects(connection).await? {
         None => Ok(()),
@@ -133,7 +134,7 @@ pub(super) async fn require_own(connection: &mut SqliteConnection) -> Result<()>
     }
 }
 
-/// Names of what [`migrate`] would apply to a database of `version`.
+/// Returns the names of the migrations that [`migrate`] would apply to a database of `version`.
 pub(super) fn pending(version: usize) -> Vec<String> {
     MIGRATIONS[version..]
         .iter()
@@ -141,7 +142,7 @@ pub(super) fn pending(version: usize) -> Vec<String> {
         .collect()
 }
 
-/// Applies what is missing. Cheap when nothing is.
+/// Applies pending migrations. Cheap if there are none.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
     if version(connection).await? == NEWEST {
         return Ok(());
@@ -151,7 +152,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
-    // Read again under the lock: somebody may have been faster.
+    // Read again under the lock, because another process may have migrated.
     let from = version(connection).await?;
     for migration in &MIGRATIONS[from..] {
         sqlx::raw_sql(migration.sql)
@@ -194,7 +195,7 @@ mod tests {
         connection
     }
 
-    /// Databases from before the counting hold history already.
+    /// Databases from before the migration that counts versions already have a history.
     #[tokio::test]
     async fn earlier_versions_are_counted_by_the_migration() {
         let mut connection = SqliteConnectOptions::new()
@@ -300,7 +301,7 @@ mod tests {
         }
     }
 
-    /// These are on the way of every recall, at any size: no scan of a table, no sort of all that is there.
+    /// Every recall runs these statements at any size, so none may scan a table or sort all rows.
     #[tokio::test]
     async fn recall_reads_no_more_than_it_needs() {
         let mut connection = migrated().await;

@@ -1,28 +1,29 @@
-//! The statements about vectors.
+//! SQL statements about vectors.
 
 use sqlx::AssertSqlSafe;
 
 use super::sql::{conditions, hit_columns};
 use crate::domain::Filter;
 
-/// Vectors of a model, for the copy in memory.
+/// The vectors of a model, for the copy in memory.
 pub(super) const VECTORS: &str = "SELECT m.project_id, e.memory_seq, e.vector FROM embedding e JOIN memory m ON m.seq = e.memory_seq \
     WHERE e.model = $1 AND e.dimension = $2 ORDER BY e.memory_seq";
 
-/// The newest memories that wait.
+/// The newest waiting memories.
 pub(super) const CLAIM: &str = "SELECT j.memory_seq, j.project_id, j.attempts, m.version, m.content, m.speaker, m.situation, \
     m.lesson FROM index_job j JOIN memory m ON m.seq = j.memory_seq \
     WHERE j.not_before <= $1 AND m.deleted_at IS NULL ORDER BY j.memory_seq DESC LIMIT $2";
-/// Whether a memory is as it was.
+/// Whether a memory is unchanged.
 pub(super) const UNCHANGED: &str =
     "SELECT EXISTS (SELECT 1 FROM memory WHERE seq = $1 AND version = $2 AND deleted_at IS NULL)";
-/// A vector.
+/// Inserts a vector.
 pub(super) const INSERT_EMBEDDING: &str = "INSERT INTO embedding (memory_seq, model, chunk, dimension, content_hash, vector, \
     created_at) SELECT seq, $2, $3, $4, content_hash, $5, $6 FROM memory WHERE seq = $1";
-/// Puts a memory off.
+/// Postpones a memory.
 pub(super) const POSTPONE: &str = "UPDATE index_job SET not_before = $2, attempts = attempts + ($3 IS NOT NULL), \
     last_error = $3 WHERE memory_seq IN (SELECT value FROM json_each($1))";
-/// Queues memories without vectors of a model ($1, of $4 dimensions; all when it is null), some of them from $2 on.
+/// Queues memories without vectors of a model ($1, of $4 dimensions; all memories if it is null), a portion from $2
+/// on.
 pub(super) const QUEUE_MISSING: &str = "INSERT INTO index_job (memory_seq, project_id) \
     SELECT m.seq, m.project_id FROM memory m WHERE m.seq > $2 AND m.seq <= $3 AND m.deleted_at IS NULL \
     AND NOT EXISTS (SELECT 1 FROM embedding e WHERE e.memory_seq = m.seq AND e.model = $1 \
@@ -30,7 +31,7 @@ pub(super) const QUEUE_MISSING: &str = "INSERT INTO index_job (memory_seq, proje
 /// The end of a portion of memories.
 pub(super) const PORTION: &str =
     "SELECT max(seq) FROM (SELECT seq FROM memory WHERE seq > $1 ORDER BY seq LIMIT 2000)";
-/// All that wait.
+/// The number of waiting memories.
 pub(super) const BACKLOG: &str = "SELECT count(*) FROM index_job";
 
 const NEAREST: &str = concat!(
@@ -40,7 +41,7 @@ const NEAREST: &str = concat!(
      CROSS JOIN embedding e ON e.memory_seq = m.seq WHERE e.model = $3 AND "
 );
 
-/// The vectors of some memories ($2) as far as those pass the filter.
+/// Returns the statement for the vectors of those of the given memories ($2) that pass the filter.
 pub(super) fn nearest(filter: &Filter, projects: &[i64]) -> AssertSqlSafe<String> {
     AssertSqlSafe([NEAREST, &conditions(filter, projects)].concat())
 }
