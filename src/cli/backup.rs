@@ -1,9 +1,9 @@
 //! `backup` and `restore`.
 //!
 //! A backup of the embedded database is a complete SQLite file; one of a PostgreSQL database is an export, which either
-//! database takes. Both are tried before they get their name: they are restored into a scratch database, which is
-//! checked and compared record by record with what was to be saved. A restore does the same, so the present database is
-//! replaced only after the new one is complete, and is kept aside.
+//! database accepts. Both are tested before they get their final name: they are restored to a scratch database, which
+//! is checked and compared with the source record by record. A restore does the same, so that the current database is
+//! replaced only after the new one is complete, and is set aside.
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
 use crate::store::{CheckStore, Finding, Store, StoreError, StoredToken, TokenStore};
 use crate::transfer::{self, Exported, Imports};
 
-/// Most attempts to copy a database without a write in between.
+/// Maximum number of attempts to copy a database without a concurrent write.
 const MOST_COPIES: usize = 3;
 
 #[derive(Args)]
@@ -51,13 +51,13 @@ pub(super) struct RestoreArgs {
     file: PathBuf,
 }
 
-/// A store in a folder of its own, gone with the value.
+/// A store in its own folder, removed when dropped.
 struct Scratch {
     folder: PathBuf,
     store: Arc<SqliteStore>,
 }
 
-/// The kind of content of a file.
+/// The result of restoring a file.
 struct Restored {
     records: Exported,
     /// Damage of derived data, which the restore repairs.
@@ -69,7 +69,7 @@ impl Scratch {
         folder.join("memory.db")
     }
 
-    /// Creates the folder, for this user alone.
+    /// Creates the folder, accessible only to this user.
     fn new(folder: PathBuf, local: &OpenedStore) -> Result<Self, Failure> {
         create_private_folder(&folder, false)?;
         let store = SqliteStore::open(
@@ -82,7 +82,7 @@ impl Scratch {
         })
     }
 
-    /// Restores a file into it.
+    /// Restores a file to the scratch database.
     async fn restore_file(&self, file: &Path) -> Result<Restored, Failure> {
         if is_sqlite(file)? {
             copy_database(file, &Self::database_path(&self.folder))?;
@@ -156,7 +156,7 @@ fn data_error(file: &Path, problem: &dyn std::fmt::Display) -> Failure {
     Failure::new(DATA, anyhow!(text))
 }
 
-/// Changes to a database that are not in its file yet.
+/// Suffixes of files with changes that are not in the database file yet.
 const SIDE_FILES: [&str; 2] = ["-wal", "-journal"];
 
 fn has_content(path: &Path) -> bool {
@@ -190,7 +190,7 @@ impl Drop for Scratch {
     }
 }
 
-/// The number of records, and a hash of them all.
+/// Returns the number of records, and a hash of all records.
 async fn hash_records(store: &dyn Store) -> Result<Exported, Failure> {
     let scope = Scope::new(DEFAULT_PROJECT, "backup").reading(store.projects().await?);
     let mut snapshot = store.snapshot(&scope).await?;
@@ -222,7 +222,7 @@ pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure
                 Some(write_all(&local, &scope, &mut out, &file_error(&args.file)).await?)
             }
         };
-        // Beside the backup: the disk of the database may be full.
+        // Next to the backup, because the disk of the database may be full.
         let scratch = Scratch::new(with_suffix(draft.draft_path(), ".scratch"), &local)?;
         let Restored { records: restored, repaired } = scratch.restore_file(draft.draft_path()).await?;
         scratch.store.close().await;
@@ -358,13 +358,13 @@ struct Tokens {
     of_file: Vec<String>,
     /// Those of the file that the database gets.
     added: Vec<StoredToken>,
-    /// All that the database has in the end.
+    /// All tokens that the database has in the end.
     in_force: Vec<StoredToken>,
 }
 
 impl Tokens {
-    /// Tokens that are in force stay so. Those of the file come back only on request, because the file may be somebody
-    /// else's, and never against a token of the same name, which may have been revoked since.
+    /// Valid tokens remain valid. Tokens of the file are restored only on request, because the file may come from
+    /// another person, and never if a token of the same name exists, which may have been revoked since.
     async fn choose_tokens(
         scratch: &Scratch,
         present: Vec<StoredToken>,
@@ -467,8 +467,8 @@ async fn add_tokens(settings: &Settings, tokens: &[StoredToken]) -> Result<(), F
     Ok(())
 }
 
-/// Replaces the old file with the new one, and returns the new path of the old one. A log or journal of the old one must
-/// not stay, because SQLite would apply it to the new one.
+/// Replaces the old file by the new one, and returns the new path of the old one. A log or journal of the old file must
+/// not remain, because SQLite would apply it to the new one.
 fn replace_database(new: &Path, path: &Path) -> Result<Option<PathBuf>, Failure> {
     let name = aside_name(path);
     let mut moved = Vec::new();

@@ -1,7 +1,7 @@
-//! The service's Unix socket: it takes MCP requests of this machine's other processes and the owner's commands. The side
-//! that serves them and the side that asks.
+//! The Unix socket of the service, for MCP requests of other processes on this machine and for commands of the owner:
+//! the serving and the requesting side.
 //!
-//! To add an operation: a route in [`commands`], taking the command of a use case and answering with its answer.
+//! To add an operation, add a route in [`commands`] that takes the command of a use case and returns its answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::store::StoreError;
 
 /// Name of the actor in the history.
 const ACTOR: &str = "owner";
-/// Longest wait for the service.
+/// Maximum wait for the service.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request of the command line.
@@ -36,7 +36,7 @@ pub(super) struct ReviewRequest {
     pub(super) command: ReviewCommand,
 }
 
-/// Why nothing was done.
+/// The reason why a command failed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Refusal {
     pub(super) code: String,
@@ -54,8 +54,8 @@ impl Refusal {
     }
 }
 
-/// Serves MCP requests, and commands where the database is a file that only this process can open. Without the socket the
-/// service works as well, so that it is missing is logged and no reason to stop.
+/// Serves MCP requests, and commands if the database is a file that only this process can open. The service also works
+/// without the socket, so that a failure is only logged.
 pub(super) async fn serve_socket(
     settings: &Settings,
     supervisor: &Supervisor,
@@ -134,7 +134,7 @@ fn to_response(result: Result<impl Serialize, EngineError>) -> Response {
     }
 }
 
-/// Does what the owner asks.
+/// Executes a command of the owner.
 pub(super) async fn carry_out(
     engine: &Engine,
     request: ReviewRequest,
@@ -153,7 +153,8 @@ pub(super) fn describe_refusal(error: &EngineError) -> anyhow::Error {
     anyhow::anyhow!(option_name::in_words_of_command("review", &message, &[]))
 }
 
-/// The process that has the database open could not make the socket, or runs where this one cannot reach it.
+/// Explains that the process with the open database could not create the socket, or runs where this one cannot reach
+/// it.
 pub(super) fn unreachable_socket(in_use: StoreError, settings: &Settings) -> Failure {
     let error = anyhow::Error::from(in_use).context(format!(
         "the process that has the database open takes no commands at {}: run this command where it runs (in its \
@@ -166,13 +167,13 @@ pub(super) fn unreachable_socket(in_use: StoreError, settings: &Settings) -> Fai
 /// The answer of the service to a command.
 pub(super) type Answer<T> = Result<T, Refusal>;
 
-/// Gives a command to the service of this database. `None` when nobody listens at any of its sockets.
+/// Sends a command to the service of this database. Returns `None` if no process listens at any of its sockets.
 pub(super) async fn send_command<T: DeserializeOwned>(
     settings: &Settings,
     operation: &str,
     command: &impl Serialize,
 ) -> anyhow::Result<Option<Answer<T>>> {
-    // The directory stays open as long as the name is used.
+    // The directory stays open while the name is used.
     let Some((name, _directory, _)) = discovery::find_socket(settings).await? else {
         return Ok(None);
     };

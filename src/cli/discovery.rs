@@ -1,8 +1,8 @@
-//! How this machine's other processes find the service, and how it proves to be theirs.
+//! Finds the service for other processes on this machine, and verifies that it belongs to the user.
 //!
-//! Any process may listen on a port, so a token goes to an address only if the user named it (`MEMORY_URL`).
-//! Otherwise requests go through a Unix socket of this user: its file and its directory must belong to this user or root,
-//! which makes every connection a proof.
+//! Any process may listen on a port, so a token is sent to an address only if the user named it (`MEMORY_URL`).
+//! Otherwise requests go through a Unix socket of this user: its file and its directory must belong to this user or
+//! root, which authenticates every connection.
 
 use std::fs::{self, DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
@@ -18,20 +18,20 @@ use crate::config::{Database, Settings, TrustError, User, without_secrets};
 use crate::http::reachable_path;
 use crate::store::sqlite;
 
-/// Longest wait for an answer of an unproven service.
+/// Maximum wait for the answer of an unverified service.
 const LONGEST_GREETING: Duration = Duration::from_millis(500);
 
-/// A service that may be sent the user's token.
+/// A service to which the user's token may be sent.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
-    /// Where requests are sent.
+    /// The URL of requests.
     pub(super) url: String,
-    /// The address for people, without secrets.
+    /// The address for display, without secrets.
     pub(super) shown: String,
     pub(super) token: Option<String>,
-    /// The Unix socket that is connected to in place of the address.
+    /// The Unix socket to connect to instead of the address.
     socket: Option<PathBuf>,
-    /// Whether it is a `stdio` process, which has a token of its own in the lock file.
+    /// Whether it is a `stdio` process, whose own token is in the lock file.
     serves_one_client: bool,
     /// Keeps the directory open through which a long path is reached.
     _directory: Option<Arc<File>>,
@@ -44,7 +44,7 @@ impl PartialEq for Endpoint {
 }
 
 impl Endpoint {
-    /// An address that the user named, or a listener of this process.
+    /// Creates an endpoint for an address that the user named, or for a listener of this process.
     pub(super) fn named(url: &str, token: Option<String>) -> Self {
         Self {
             url: url.to_owned(),
@@ -69,17 +69,18 @@ impl Endpoint {
         }
     }
 
-    /// Whether it is a Unix socket of this user, and not an address on the network.
+    /// Returns whether it is a Unix socket of this user rather than a network address.
     pub(super) fn is_socket(&self) -> bool {
         self.socket.is_some()
     }
 
-    /// Whether it is a `stdio` process and not the service, which listens on the port for everybody with a token.
+    /// Returns whether it is a `stdio` process rather than the service, which listens on the port for every client with
+    /// a token.
     pub(super) fn serves_one_client(&self) -> bool {
         self.serves_one_client
     }
 
-    /// A client for this endpoint alone. It follows no redirects, which could lead to anybody.
+    /// Returns a client for this endpoint alone. It follows no redirects, which could lead to any host.
     pub(super) fn client_builder(&self) -> reqwest::ClientBuilder {
         match &self.socket {
             Some(socket) => http_client::socket_client(socket),
@@ -88,10 +89,10 @@ impl Endpoint {
     }
 }
 
-/// Why there is no endpoint although a service seems to run.
+/// The reason why there is no endpoint although a service seems to be running.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DiscoveryError {
-    /// The process that has the database open has no socket, or not yet, or not any more.
+    /// The process that has the database open has no socket, at least at present.
     #[error(
         "process {pid} has the database {} open, but takes no requests at the socket {}. If it is being started or stopped, \
          try again. If it runs in a container, set MEMORY_URL to its address, such as http://127.0.0.1:8765/mcp; if it is \
@@ -104,10 +105,10 @@ pub(super) enum DiscoveryError {
         database: PathBuf,
         socket: PathBuf,
     },
-    /// A socket or lock file of somebody else.
+    /// The socket or lock file belongs to another user.
     #[error("{} is not trusted: {reason}. Remove it, or set MEMORY_URL to the address of your service", path.display())]
     Distrusted { path: PathBuf, reason: String },
-    /// There is a token, and somebody listens where the service might be.
+    /// A token is set, and an unverified process listens at the address of the service.
     #[error(
         "a program answers at {address} but has not proven to be your memory service, so it was not sent your token. If it \
          is your service (in a container, or of another user), set MEMORY_URL={address}/mcp; otherwise remove MEMORY_TOKEN \
@@ -150,7 +151,7 @@ pub(super) async fn find_service(settings: &Settings) -> Result<Option<Endpoint>
     }
 }
 
-/// The process that has the embedded database open.
+/// Finds the process that has the embedded database open.
 async fn find_owner(
     settings: &Settings,
     database: &Path,
@@ -159,13 +160,13 @@ async fn find_owner(
     let Some(owner) = sqlite::owner(database) else {
         return Ok(None);
     };
-    // The process has not announced its address yet. Opening the database now reports that it is in use.
+    // The process has not announced its address yet. Opening the database now would report that it is in use.
     let Some(announced) = owner.url.clone() else {
         return Ok(None);
     };
     let lock = sqlite::lock_path(database);
     check_owner(settings.user, &lock)?;
-    // Another process that took the database over meanwhile may be the one at the socket, and wants another token.
+    // Another process may have taken over the database and the socket meanwhile, and need another token.
     let is_current = || sqlite::owner(database).as_ref() == Some(&owner);
     let Some((name, directory, _)) = find_socket(settings).await?.filter(|_| is_current()) else {
         let socket = socket_beside(database);
@@ -214,7 +215,7 @@ fn check_place(settings: &Settings, socket: &Path) -> Result<(), DiscoveryError>
     }
 }
 
-/// The first socket that somebody answers, under a name that can be connected to.
+/// Returns the first socket that accepts a connection, under a name to which a client can connect.
 pub(super) async fn find_socket(
     settings: &Settings,
 ) -> Result<Option<(PathBuf, Option<File>, PathBuf)>, DiscoveryError> {
@@ -236,7 +237,7 @@ pub(super) async fn find_socket(
     Ok(None)
 }
 
-/// Asks, without a token, whether somebody is where the service would be.
+/// Fails if another process answers at the address of the service, and sends no token.
 async fn refuse_stranger(settings: &Settings) -> Result<(), DiscoveryError> {
     let address = format!("http://{}", settings.http.local_address());
     let Ok(client) = http_client::plain_client()
@@ -253,7 +254,7 @@ async fn refuse_stranger(settings: &Settings) -> Result<(), DiscoveryError> {
 
 // ---- where sockets are -----------------------------------------------------------------------------------------------
 
-/// The sockets at which the service of this database could listen, for a message.
+/// Formats the possible sockets of the service of this database for a message.
 pub(super) fn shown_sockets(settings: &Settings) -> String {
     let shown: Vec<String> = socket_paths(settings)
         .iter()
@@ -269,8 +270,8 @@ fn socket_beside(database: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Where the service of this database listens, the preferred place first. The embedded database has its socket beside it
-/// where the file system has sockets; the name of any other tells databases apart.
+/// Returns the possible sockets of the service of this database, preferred one first. The embedded database has its
+/// socket next to it if the file system supports sockets; otherwise a hash of the database is part of the name.
 pub(super) fn socket_paths(settings: &Settings) -> Vec<PathBuf> {
     let (first, identity) = match &settings.database {
         Database::Sqlite { path } => (Some(socket_beside(path)), path.display().to_string()),

@@ -23,9 +23,9 @@ use crate::domain::{Clock, SystemClock};
 
 /// Exit code if the memory did not change.
 const UNCHANGED: u8 = 1;
-/// Characters of the longest memory that is read whole.
+/// Maximum number of characters of a memory that is read completely.
 const MOST_CHARS: usize = 1_000_000;
-/// Where neither `VISUAL` nor `EDITOR` is set.
+/// The editor if neither `VISUAL` nor `EDITOR` is set.
 const USUAL_EDITOR: &str = "vi";
 
 #[derive(Args)]
@@ -96,7 +96,7 @@ pub(super) fn run(args: &EditArgs, sources: &Sources) -> Result<u8, Failure> {
     }
 }
 
-/// The memory as it is now.
+/// Returns the current memory.
 fn fetch_memory(settings: &Settings, args: &EditArgs) -> Result<Value, Failure> {
     let mut found = call_tool(
         settings,
@@ -114,7 +114,7 @@ fn fetch_memory(settings: &Settings, args: &EditArgs) -> Result<Value, Failure> 
     )
 }
 
-/// The changes that the options ask for; empty without any.
+/// Returns the requested changes of the options; empty if there are none.
 fn given_changes(args: &EditArgs) -> Result<Value, Failure> {
     let content = match args.content.as_deref() {
         Some("-") => Some(read_input()?),
@@ -152,7 +152,7 @@ fn report_change(args: &EditArgs, answer: &Value) -> Result<u8, Failure> {
     Ok(if review.is_some() { UNCHANGED } else { 0 })
 }
 
-/// After a failure, saves the typed text in a file and shows both texts of a conflict.
+/// After a failure, saves the typed text to a file and shows both texts of a conflict.
 fn keep_typed(
     settings: &Settings,
     args: &EditArgs,
@@ -194,7 +194,7 @@ fn keep_typed(
     )
 }
 
-/// Opens the person's editor on a text and returns what they saved.
+/// Opens the person's editor with a text and returns the saved text.
 fn edit_text(text: &str) -> Result<String, Failure> {
     let Some(editor) = find_editor() else {
         fail!(
@@ -207,14 +207,14 @@ fn edit_text(text: &str) -> Result<String, Failure> {
         .context("cannot write a file for the editor")
         .map_err(Failure::internal)?;
     let edited = run_editor(&editor, &path);
-    // After a failure the file stays, because it may contain typed text.
+    // After a failure the file is kept, because it may contain typed text.
     let edited = edited.map_err(|error| Failure::new(USAGE, error))?;
     let _ = fs::remove_file(&path);
     Ok(edited)
 }
 
 fn run_editor(editor: &str, path: &Path) -> anyhow::Result<String> {
-    // A shell, since the variable may contain options: `code --wait`.
+    // Run by a shell, because the variable may contain options: `code --wait`.
     let status = Command::new("sh")
         .arg("-c")
         .arg(format!("{editor} \"$1\""))
@@ -252,7 +252,7 @@ fn find_editor() -> Option<String> {
     })
 }
 
-/// A new file with a text, which only this user can read.
+/// Creates a file with a text that only this user can read.
 fn write_text(text: &str) -> std::io::Result<PathBuf> {
     let path = std::env::temp_dir().join(format!("memory-{}.md", SystemClock.new_id()));
     let mut file = File::options()

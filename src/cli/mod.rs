@@ -1,4 +1,4 @@
-//! The command line: one file per subcommand. It puts the parts together.
+//! The command line: one file per subcommand. It combines all parts.
 //!
 //! May depend on everything. Maps every error to an exit code: 0 ok, 64 usage, 69 dependency unavailable, 70 internal,
 //! 78 configuration.
@@ -150,7 +150,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // If this cannot be written, no message can.
+            // If this cannot be written, neither can any other message.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
@@ -196,7 +196,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// An error and the exit code it has.
+/// An error with its exit code.
 #[derive(Debug)]
 struct Failure {
     code: u8,
@@ -273,7 +273,7 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Loads the settings of a command that ends by itself. Warnings go to the standard error.
+/// Loads the settings of a command that ends by itself. Warnings are printed to standard error.
 fn load_settings(sources: &Sources) -> Result<Settings, Failure> {
     let settings = config::load(sources, Purpose::Command)?;
     print_warnings(&settings.warnings);

@@ -1,4 +1,4 @@
-//! `review`: the owner decides what models proposed. The one way to approve; no tool does it.
+//! `review`: the owner decides about proposals of models. Only this command can approve; no tool can.
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -15,9 +15,9 @@ use crate::domain::scope::DEFAULT_PROJECT;
 use crate::engine::{ReviewCommand, ReviewReport, ReviewView};
 use crate::store::sqlite;
 
-/// Exit code of a decision that was refused.
+/// Exit code of a refused decision.
 const REFUSED: u8 = 1;
-/// Columns before the old and the new text.
+/// Indentation of the old and the new text in columns.
 const INDENT: usize = 4;
 
 #[derive(Args)]
@@ -157,7 +157,7 @@ fn describe_report(report: &ReviewReport, project: &str) -> String {
     reviews.join("\n")
 }
 
-/// A review with what would change and how to decide.
+/// Describes a review, the proposed change, and the commands for deciding it.
 fn describe_review(
     terminal: &Terminal,
     review: &ReviewView,
@@ -213,7 +213,7 @@ fn describe_review(
     text
 }
 
-/// The old and the new values.
+/// Describes the old and the new values.
 fn describe_change(terminal: &Terminal, review: &ReviewView, report: &ReviewReport) -> String {
     let find = |id: &str| {
         report

@@ -1,5 +1,5 @@
-//! The memory as the commands for people reach it: the running service over MCP, found as `stdio` finds it; without one,
-//! the database itself, through the same tool layer in this process.
+//! Access to the memory for the commands for people: the running service over MCP, found in the same way as by `stdio`;
+//! without a service, the database itself, through the same tool layer in this process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ use crate::store::Store;
 /// Media types that an MCP client accepts.
 const ACCEPTED: &str = "application/json, text/event-stream";
 
-/// Where the tools are.
+/// The location of the tools.
 pub(super) enum Memory {
     /// In a service.
     Service(Service),
@@ -39,7 +39,7 @@ pub(super) enum Memory {
 pub(super) struct Service {
     client: reqwest::Client,
     endpoint: Endpoint,
-    /// The project that the owner asks for; otherwise the token decides.
+    /// The project that the owner selected; otherwise the token determines it.
     project: Option<String>,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Here {
     scope: Arc<Scope>,
 }
 
-/// Why a tool did nothing.
+/// The reason why a tool failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(super) struct Refused {
@@ -61,7 +61,7 @@ pub(super) struct Refused {
 }
 
 impl Memory {
-    /// Opens the memory in a project; without one, in that of the token or in `default`.
+    /// Opens the memory in a project; by default, in that of the token or in `default`.
     pub(super) async fn open(settings: &Settings, project: Option<&str>) -> Result<Self, Failure> {
         if let Some(project) = project.filter(|project| !is_credential_name(project)) {
             fail!(
@@ -87,7 +87,7 @@ impl Memory {
     /// Writes pending notes and closes the store.
     pub(super) async fn close(self) {
         if let Self::Here(here) = self {
-            // Losing a note of a recall is no loss of memory.
+            // Losing a usage record loses no memory.
             let _ = here.engine.flush_recall_notes().await;
             here.store.close().await;
         }
@@ -95,7 +95,7 @@ impl Memory {
 }
 
 impl Service {
-    /// The service that `MEMORY_URL` names, or this user's service on this machine.
+    /// Finds the service that `MEMORY_URL` names, or this user's service on this machine.
     pub(super) async fn find(settings: &Settings) -> Result<Option<Self>, Failure> {
         discovery::find_service(settings)
             .await?
@@ -103,7 +103,7 @@ impl Service {
             .transpose()
     }
 
-    /// The service at an endpoint that is known.
+    /// Creates a client for a known endpoint.
     pub(super) fn at(settings: &Settings, endpoint: Endpoint) -> Result<Self, Failure> {
         let timeout = settings.http.request_timeout + Duration::from_secs(10);
         let client = endpoint
@@ -118,7 +118,7 @@ impl Service {
         })
     }
 
-    /// Returns the service for one project. Its owner may choose any; over the network the token decides.
+    /// Returns the service for one project. Its owner may select any; over the network the token determines it.
     async fn in_project(mut self, project: &str) -> Result<Self, Failure> {
         self.project = self.endpoint.is_socket().then(|| project.to_owned());
         let status = self.call("status", json!({})).await?;
@@ -134,7 +134,7 @@ impl Service {
         )
     }
 
-    /// Where it is, for people.
+    /// Returns the location for display.
     pub(super) fn place(&self) -> &str {
         &self.endpoint.shown
     }
@@ -268,7 +268,7 @@ fn structured_answer(place: &str, tool: &str, status: u16, text: &str) -> Result
     Ok(result["structuredContent"].clone())
 }
 
-/// The refusal of a tool, without what only a model can use.
+/// Reads the refusal of a tool, without the parts that only a model can use.
 fn read_refusal(tool: &str, result: &Value) -> Failure {
     let error = &result["structuredContent"]["error"];
     let code = error["code"].as_str().unwrap_or("internal").to_owned();

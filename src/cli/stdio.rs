@@ -1,9 +1,9 @@
 //! `stdio`: MCP on standard input and output, for clients that can only start a process.
 //!
-//! It always forwards over HTTP. To the service that `MEMORY_URL` names, else through its Unix socket to the one that
-//! serves this database for this user; where there is none, this process serves the database itself, on a free loopback port and behind a
-//! token of its own, and tells others through the lock file. So any number of clients share one database, and when
-//! the process that serves it ends, the next one takes over.
+//! Always forwards over HTTP: to the service that `MEMORY_URL` names, otherwise through its Unix socket to the service
+//! of this database and user. If there is none, this process serves the database itself, on a free loopback port and
+//! with its own token, and publishes the address in the lock file. Any number of clients can thus share one database,
+//! and when the process that serves it ends, the next one takes over.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,21 +30,21 @@ mod message;
 
 use message::{INVALID_REQUEST, Line, Message, SERVICE_ERROR};
 
-/// Requests under way at once; further lines wait unread.
+/// Maximum number of concurrent requests; further lines wait unread.
 const MAX_REQUESTS: usize = 64;
-/// Bytes of requests under way at once; a longer line than this is read all the same if the service takes it.
+/// Maximum total bytes of concurrent requests; a longer single line is still read if the service accepts it.
 const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
-/// Answers up to this size are read at any time,
+/// Answers up to this size in bytes are always read at once;
 const SMALL_ANSWER: usize = 1024 * 1024;
-/// larger ones only so many at once.
+/// this is the maximum number of concurrent larger ones.
 const LARGE_ANSWERS: usize = 2;
-/// How long requests under way may take when the process is asked to stop.
+/// Maximum time for running requests once the process must stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
-/// How long the client may then take to read the answers.
+/// Maximum time for the client to read the answers after that.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
-/// How long a request waits for a service that is being restarted.
+/// Maximum time that a request waits for a service that is being restarted.
 const LONGEST_ABSENCE: Duration = Duration::from_secs(20);
-/// Between two looks for the service.
+/// Pause between two attempts to find the service.
 const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
@@ -60,7 +60,7 @@ pub(super) fn run(sources: &Sources) -> Result<u8, Failure> {
     supervisor.set_drain_budget(settings.http.drain_timeout);
     let runtime = start_runtime()?;
     let reason = runtime.block_on(run_bridge(settings, &supervisor, &notifier, &readiness))?;
-    // Standard input cannot be given up while a read waits in the kernel.
+    // A read of standard input that waits in the kernel cannot be cancelled.
     runtime.shutdown_timeout(Duration::from_millis(100));
     Ok(reason.exit_code())
 }
@@ -81,7 +81,7 @@ async fn run_bridge(
         readiness: readiness.clone(),
         large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS)),
     });
-    // Finding the service now lets a wrong setup fail before the first request.
+    // Finding the service now reports a wrong setup before the first request.
     tokio::select! {
         found = bridge.upstream(None) => drop(found.map_err(|error| Failure { code: UNAVAILABLE, error })?),
         () = supervisor.stopping().cancelled() => return Ok(lifecycle::run(supervisor, notifier, readiness).await),
@@ -95,7 +95,7 @@ async fn run_bridge(
     supervisor.spawn("output", Role::Helper, watch_output(supervisor.clone()));
     supervisor.spawn("reader", Role::Helper, async move {
         read_requests(&bridge, answers, (longest_line, drain)).await;
-        // The client has closed its end, or the process was asked to stop before.
+        // The client has closed its end, or the process was already asked to stop.
         bridge.supervisor.stop(ExitReason::Finished);
         Ok::<(), std::io::Error>(())
     });
@@ -133,7 +133,7 @@ async fn write_answers(
     Ok(())
 }
 
-/// Stops the process when the client has closed the standard output, even if it keeps the standard input open.
+/// Stops the process when the client has closed standard output, even if standard input remains open.
 #[expect(
     deprecated,
     reason = "the replacement is unsafe; the standard output is open as long as the process"
@@ -157,8 +157,8 @@ async fn watch_output(supervisor: Supervisor) -> Result<(), std::io::Error> {
     }
 }
 
-/// Forwards requests until the input ends or the process is asked to stop. Then waits for what is under way: for
-/// `drain` if the client has only closed its end.
+/// Forwards requests until the input ends or the process is asked to stop. Then waits for running requests: for `drain`
+/// if the client has only closed its end.
 async fn read_requests(
     bridge: &Arc<Bridge>,
     answers: mpsc::Sender<String>,
@@ -246,7 +246,7 @@ struct Upstream {
 
 impl Upstream {
     fn new(endpoint: Endpoint) -> Result<Self, Failure> {
-        // No idle connections: one that died with the service would cost the next request its answer.
+        // No idle connections: one that broke with the service would lose the answer of the next request.
         let client = endpoint
             .client_builder()
             .pool_max_idle_per_host(0)
@@ -266,7 +266,7 @@ struct Bridge {
 }
 
 impl Bridge {
-    /// The service to talk to; `failed` is the one that just did not answer.
+    /// Returns the service to use; `failed` is the one that just did not answer.
     async fn upstream(&self, failed: Option<&Upstream>) -> anyhow::Result<Upstream> {
         let mut current = self.upstream.lock().await;
         if let Some(known) = current
@@ -281,7 +281,7 @@ impl Bridge {
         Ok(found)
     }
 
-    /// The service that is there, or else this process, which then becomes it.
+    /// Returns the running service, or starts serving in this process.
     async fn find_or_serve(&self) -> anyhow::Result<Endpoint> {
         let end = tokio::time::Instant::now() + LONGEST_ABSENCE;
         loop {
@@ -344,7 +344,7 @@ impl Bridge {
         Ok(Endpoint::named(&url, Some(token)))
     }
 
-    /// Answers one line; the answers are lines too.
+    /// Answers one line; the answers are lines, too.
     async fn answer_line(&self, line: Line, longest_line: usize) -> Answered {
         let bytes = match line {
             Line::Bytes(bytes) => bytes,
@@ -384,7 +384,7 @@ impl Bridge {
     async fn send_message(&self, message: &Message) -> anyhow::Result<Answered> {
         let end = tokio::time::Instant::now() + LONGEST_ABSENCE;
         let mut failed = None;
-        // Whether an attempt before may have been carried out.
+        // Whether an earlier attempt may have been executed.
         let mut is_repeated = false;
         loop {
             let upstream = self.upstream(failed.as_ref()).await?;
@@ -402,7 +402,7 @@ impl Bridge {
                 .send()
                 .await
             {
-                // Another process, with a token of its own, may have taken over the socket. Nothing was carried out.
+                // Another process with its own token may have taken over the socket. Nothing was executed.
                 Ok(response)
                     if response.status() == reqwest::StatusCode::UNAUTHORIZED
                         && tokio::time::Instant::now() < end =>
@@ -413,7 +413,7 @@ impl Bridge {
                     failed = None;
                 }
                 Ok(response) => return self.read_response(response, message, is_repeated).await,
-                // Nothing was sent, or sending it again does no harm: the process that served may have ended meanwhile.
+                // Nothing was sent, or sending it again is harmless: the process that served may have ended meanwhile.
                 Err(error)
                     if (error.is_connect()
                         || (error.is_request()
@@ -434,7 +434,7 @@ impl Bridge {
         }
     }
 
-    /// The JSON-RPC messages of an answer, one a line.
+    /// Returns the JSON-RPC messages of an answer, one per line.
     async fn read_response(
         &self,
         response: reqwest::Response,
@@ -492,7 +492,7 @@ impl Bridge {
                     .collect();
                 vec![Value::Array(batch).to_string()]
             }
-            // A batch that was refused as a whole.
+            // The batch was refused as a whole.
             Ok(answer)
                 if message.value.is_array()
                     && answer["id"].is_null()
@@ -519,7 +519,7 @@ impl Bridge {
         Ok(Answered { lines, large })
     }
 
-    /// The headers of Streamable HTTP, which repeat parts of the body from revision 2026-07-28 on.
+    /// Returns the headers of Streamable HTTP, which repeat parts of the body from revision 2026-07-28 on.
     fn request_headers(&self, message: &Value) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

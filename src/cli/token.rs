@@ -141,7 +141,7 @@ fn create_offline(name: &String, project: &String, read: &[String]) -> Result<u8
     Ok(0)
 }
 
-/// In the database itself, or, where a running service has it open, by that service.
+/// Executes the operation in the database, or through a running service that has it open.
 async fn carry_out(settings: &Settings, operation: Operation) -> Result<TokenAnswer, Failure> {
     let local = create_store(settings)?;
     match local.store.prepare().await {

@@ -43,7 +43,7 @@ impl Database {
     }
 }
 
-// Without user and password.
+// User and password are omitted.
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -66,8 +66,8 @@ pub struct Postgres {
     pub user: String,
     pub password: Option<SecretString>,
     pub ssl_mode: SslMode,
-    /// The configured address without the ignored parameters. Connect with it, because it may have more parameters than the
-    /// fields.
+    /// The configured address without the ignored parameters. Connections use it, because it may have more parameters
+    /// than the fields.
     pub url: Option<SecretString>,
     /// Names of the parameters of the address that have no effect.
     pub ignored: Vec<&'static str>,
@@ -86,21 +86,21 @@ impl Postgres {
 /// TLS of the connection, with the meaning of libpq.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SslMode {
-    /// Never.
+    /// TLS is never used.
     Disable,
-    /// If the server supports it.
+    /// TLS is used if the server supports it.
     #[default]
     Prefer,
-    /// With any certificate.
+    /// TLS with any certificate.
     Require,
-    /// With a certificate of a known authority.
+    /// TLS with a certificate of a known authority.
     VerifyCa,
-    /// With a certificate of a known authority for this host.
+    /// TLS with a certificate of a known authority for this host.
     VerifyFull,
 }
 
 impl SslMode {
-    /// Returns the word of libpq.
+    /// Returns the name in libpq.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Disable => "disable",
@@ -181,7 +181,7 @@ const PARAMETERS: &[&str] = &[
     "user",
 ];
 
-/// Parameters that other clients need and that have no effect here: waits are bounded, text is UTF-8, and a pooler in
+/// Parameters that other clients need and that have no effect here: waits are limited, text is UTF-8, and a pooler in
 /// transaction mode is detected at the start.
 const HARMLESS: &[&str] = &[
     "channel_binding",
@@ -220,7 +220,7 @@ const WRITABLE_SESSIONS: &[&str] = &["any", "read-write", "primary"];
 /// How an address parameter is passed to the driver.
 enum Parameter {
     Kept,
-    /// By this parameter instead.
+    /// Under another name or with another value.
     Replaced(&'static str),
     Ignored(&'static str),
 }
@@ -239,7 +239,8 @@ fn classify_parameter(key: &str, value: &str) -> Result<Parameter, String> {
              and name the primary server."
                 .to_owned(),
         ),
-        // In libpq this selects the authorities of the operating system, which are the default here, and a full check.
+        // In libpq this selects the authorities of the operating system, which are the default here, and full
+        // verification.
         "sslrootcert" if value == "system" => Ok(Parameter::Replaced("sslmode=verify-full")),
         "schema" | "search_path" | "currentSchema" => Err(format!(
             "Use `options=-csearch_path%3DNAME` instead of `{key}` to select the schema."
@@ -546,7 +547,7 @@ mod tests {
         assert!(urls.iter().all(|url| !fault(url).contains("er2")));
     }
 
-    /// As managed services print them.
+    /// The form in which managed services print them.
     #[test]
     fn harmless_parameters_are_ignored_by_name() {
         let neon =
@@ -600,7 +601,7 @@ mod tests {
     }
 
     proptest! {
-        /// The displayed values are those that sqlx connects to.
+        /// The displayed values are those to which sqlx connects.
         #[test]
         fn sqlx_reads_the_same_address(user in "[a-zA-Z0-9 :@/%é]{1,12}", password in "[ -~é]{1,12}", name in "[a-zA-Z0-9 /@?#_]{1,12}", port in 1_u16..) {
             let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();

@@ -1,5 +1,4 @@
-//! Remarks on entities: which ones a call creates, what existing names are similar, and which known entities a stored text
-//! mentions.
+//! Notes on entities: those that a call creates, similar existing names, and known entities in a stored text.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,18 +12,18 @@ use crate::domain::validate::MAX_MENTIONS;
 use crate::domain::{Analyzer, Scope};
 use crate::store::graph::EntityQuery;
 
-/// Names that a note lists; the others are counted.
+/// Maximum number of names in a note; the others are counted.
 const MOST_LISTED: usize = 10;
-/// Newest entities that are compared with a new name.
+/// Number of newest entities that are compared with a new name.
 const NEWEST_COMPARED: usize = 1_000;
-/// Entities that begin with a new name and are compared with it.
+/// Number of entities that begin with a new name and are compared with it.
 const LONGER_COMPARED: usize = 10;
-/// Similar names of a new one that are listed.
+/// Maximum number of similar names of a new one.
 const MOST_SIMILAR: usize = 3;
-/// Sequences of words that are looked up as possible names for all memories of a call.
+/// Maximum number of word sequences that are looked up as possible names for all memories of a call.
 const MOST_POSSIBLE_NAMES: usize = 10_000;
 
-/// About the names in a call before it is carried out.
+/// The names of a call before it is executed.
 #[derive(Debug, Default)]
 pub(super) struct NamesBefore {
     /// Names of entities that do not exist yet, as the caller writes them.
@@ -70,8 +69,8 @@ impl Engine {
         Ok(names)
     }
 
-    /// Says which entities a call created and which existing ones may be the same. The call is done: whatever goes wrong
-    /// here, only remarks are missing.
+    /// Describes which entities a call created and which existing ones may be the same. The call is done, so that a
+    /// failure here only omits the notes.
     pub(super) async fn note_names(&self, call: &Call, names: NamesBefore) -> Vec<String> {
         let mut notes = Vec::new();
         let spelled = names
@@ -102,7 +101,7 @@ impl Engine {
         notes
     }
 
-    /// Existing entities whose names are similar to a new one.
+    /// Returns existing entities whose names are similar to a new one.
     async fn similar_entities(
         &self,
         call: &Call,
@@ -164,7 +163,8 @@ impl Engine {
         Ok(recognised)
     }
 
-    /// Known entities whose names are in the new text of a memory, and those of them that its earlier text did not name.
+    /// Returns known entities whose names are in the new text of a memory, and those of them that its earlier text did
+    /// not name.
     pub(super) async fn recognise_in_change(
         &self,
         call: &Call,
@@ -190,7 +190,7 @@ impl Engine {
         Ok((names, new))
     }
 
-    /// Known entities by the words of their names.
+    /// Returns known entities by the words of their names.
     async fn known_among(
         &self,
         call: &Call,
@@ -220,13 +220,13 @@ impl NamesBefore {
     }
 }
 
-/// A note about the entities that were recognised, if any.
+/// Returns a note about the recognized entities, if any.
 pub(super) fn note_recognised(names: &BTreeSet<String>) -> Option<String> {
     let listed = listed(names.iter().map(String::as_str));
     (!names.is_empty()).then(|| format!("Recognised and linked as mentioned: {listed}."))
 }
 
-/// Names in quotes, the first ones of many.
+/// Formats names in quotes; of many, only the first ones.
 fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     let more = names.len().saturating_sub(MOST_LISTED);
     let shown: Vec<String> = names
@@ -239,12 +239,12 @@ fn listed<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     }
 }
 
-/// The caller's own project alone, which is the one that is written to.
+/// Returns a scope with the caller's own project alone, which is the one that is written to.
 fn own(call: &Call) -> Scope {
     Scope::new(call.scope.project(), call.scope.actor())
 }
 
-/// Possible names in all texts, until there are too many to look up.
+/// Returns possible names in all texts, until there are too many to look up.
 fn possible_in_all<'t>(
     texts: impl Iterator<Item = &'t str>,
     analyzer: &Analyzer,
@@ -263,7 +263,7 @@ fn possible_in_all<'t>(
     texts.map(take).collect()
 }
 
-/// Entities by the words of their names. A name of one word must look like a name itself.
+/// Returns entities by the words of their names. A name of one word must itself look like a name.
 fn distinctive(entities: Vec<Entity>) -> BTreeMap<String, String> {
     let never = |_: &str| false;
     let is_name = |entity: &Entity| !possible_names(&entity.name, &never).is_empty();
@@ -274,7 +274,7 @@ fn distinctive(entities: Vec<Entity>) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The entities that a text mentions: of names that overlap, the longest.
+/// Returns the entities that a text mentions; of overlapping names, the longest.
 fn mentioned(mut possible: Vec<PossibleName>, known: &BTreeMap<String, String>) -> Vec<String> {
     possible.sort_by_key(|name| (std::cmp::Reverse(name.length), name.start));
     let mut covered: BTreeSet<usize> = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! Looking around in the graph. A search that takes too long ends early and returns what it found, with a flag.
+//! Exploration of the graph. A search that takes too long ends early and returns its results so far, with a flag.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -18,27 +18,27 @@ use crate::domain::graph_traversal::{
 use crate::domain::validate::{self, Invalid, Problems};
 use crate::store::graph::{EntityQuery, Mention, StepQuery};
 
-/// Most relations between start and neighbour.
+/// Maximum number of relations between start and neighbor.
 const MAX_DEPTH: u32 = 5;
-/// Most relations on a path.
+/// Maximum number of relations on a path.
 const MAX_PATH: u32 = 10;
-/// Most entities of an answer.
+/// Maximum number of entities of an answer.
 const MAX_ENTITIES: usize = 500;
-/// Entities of an answer to a question that names no limit.
+/// Default number of entities of an answer.
 const DEFAULT_ENTITIES: usize = 50;
-/// Longest time for a walk; then it is answered as far as it came.
+/// Time limit of a traversal; then it returns its results so far.
 const TIME: Duration = Duration::from_secs(1);
-/// Entities whose relations are read at once.
+/// Number of entities whose relations are read at once.
 const PORTION: usize = 200;
-/// Same limit for the first step of a level.
+/// That number for the first read of a level.
 const FIRST_PORTION: usize = 32;
-/// Relations that the search for a path reads.
+/// Maximum number of relations that the search for a path reads.
 const PATH_STEPS: usize = 20_000;
-/// Relations of one entity, in each direction, that the search for a path and suggestions look at.
+/// Maximum number of relations of one entity, per direction, in the search for a path and in suggestions.
 const PATH_DEGREE: usize = 1_000;
-/// Neighbours whose neighbours are looked at for suggestions, and how many of each.
+/// Maximum number of neighbors for suggestions, and of the neighbors of each.
 const SUGGEST_DEGREE: usize = 100;
-/// Most relations of an answer.
+/// Maximum number of relations of an answer.
 const MAX_RELATIONS: usize = 2_000;
 
 /// What to look at.
@@ -119,7 +119,7 @@ pub struct ExploreOutput {
     pub notes: Vec<String>,
 }
 
-/// Parameters of all walks of a call.
+/// Parameters of all traversals of a call.
 struct Trip<'a> {
     call: &'a Call,
     at: DateTime<Utc>,
@@ -130,7 +130,7 @@ struct Trip<'a> {
 }
 
 impl ExploreParams {
-    /// The mode that is meant: without a name for it, two entities ask for a path, and none for a list.
+    /// Returns the intended mode: without an explicit mode, two entities mean a path, and none means a list.
     #[must_use]
     pub fn meant(&self) -> ExploreMode {
         let inferred = match (&self.name, &self.to) {
@@ -141,7 +141,7 @@ impl ExploreParams {
         self.mode.unwrap_or(inferred)
     }
 
-    /// Arguments that the mode does not read.
+    /// Returns arguments that the mode ignores.
     fn unread_arguments(&self) -> Vec<&'static str> {
         let mode = self.meant();
         let is_walk = matches!(mode, ExploreMode::Neighbours | ExploreMode::Path);
@@ -158,7 +158,7 @@ impl ExploreParams {
     }
 }
 
-/// Arguments that were accepted.
+/// Validated arguments.
 struct Accepted {
     at: DateTime<Utc>,
     kind: Option<String>,
@@ -166,7 +166,7 @@ struct Accepted {
     depth: Option<u32>,
 }
 
-/// The names that are missing or cannot be the name of an entity.
+/// Refuses names that are missing or cannot be the name of an entity.
 fn refused_names(params: &ExploreParams) -> Vec<Invalid> {
     let name = |field: &str, name: Option<&String>| {
         let named = accept_name(field, name.map(String::as_str).unwrap_or_default());
@@ -192,10 +192,10 @@ fn refused_names(params: &ExploreParams) -> Vec<Invalid> {
 }
 
 impl Engine {
-    /// Neighbours, a path, a list, or suggestions.
+    /// Returns neighbors, a path, a list, or suggestions.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] for names that are not known, and limits and times that cannot be.
+    /// [`EngineError::Invalid`] for unknown names, and for limits and times out of range.
     pub async fn explore(
         &self,
         call: &Call,
@@ -306,7 +306,7 @@ impl Engine {
         }
     }
 
-    /// The entities of that name: one in each readable project at most.
+    /// Returns the entities of that name: at most one in each readable project.
     async fn entity(
         &self,
         call: &Call,
@@ -352,7 +352,7 @@ impl Engine {
         prefix: Option<&str>,
         after: Option<&str>,
     ) -> Result<ExploreOutput, EngineError> {
-        // Entities of one name, of which each project has one, stay on one page: the next one begins after the name.
+        // Entities of one name, at most one per project, stay on one page: the next page begins after the name.
         let query = EntityQuery::List {
             kind: trip.kind.clone(),
             prefix: name_key(prefix.unwrap_or_default()),
@@ -409,7 +409,7 @@ impl Engine {
         let mut walk = Walk::new(&starts, trip.limit);
         let most = trip.limit + 1;
         for _ in 0..trip.depth.unwrap_or(1) {
-            // By portions, so that a walk which has all that it may return does not read the rest.
+            // Read in portions, so that a traversal which has reached its limit does not read the rest.
             let (level, mut done, mut portion) = (walk.frontier().to_vec(), 0, FIRST_PORTION);
             while done < level.len() && !walk.is_full() {
                 let end = level.len().min(done + portion);
@@ -435,7 +435,7 @@ impl Engine {
         let numbers: Vec<i64> = walk.entities().map(|(number, _)| number).collect();
         let mut relations = walk.relations().to_vec();
         if walk.is_full() {
-            // The walk did not see all relations of those that it returns.
+            // The traversal has not seen all relations between the returned entities.
             let among = StepQuery {
                 frontier: &numbers,
                 at: trip.at,
@@ -574,7 +574,8 @@ impl Engine {
         Ok(output)
     }
 
-    /// The steps that lead on from `frontier`, and whether that is all: the time or `most_steps` may end it before.
+    /// Returns the relations of the entities in `frontier`, and whether they are complete: the time or `most_steps` may
+    /// end the read early.
     async fn steps(
         &self,
         trip: &Trip<'_>,
@@ -603,8 +604,8 @@ impl Engine {
         Ok((steps, whole))
     }
 
-    /// About entities by name, and notes on what is left out: the entity, its strongest relations, and which memories mention it, from
-    /// the place `before` on where that is given.
+    /// Describes entities by name, with notes on omissions: the entity, its strongest relations, and the memories that
+    /// mention it, from the position `before` on if it is given.
     pub(super) async fn describe_entities(
         &self,
         call: &Call,
@@ -629,7 +630,7 @@ impl Engine {
         ends.extend(others.iter().filter(|end| !numbers.contains(end)));
         let parts = self.read_parts(call, &ends, &relations).await?;
         let views: HashMap<i64, RelationView> = parts.relations.into_iter().collect();
-        // One more tells whether there are more.
+        // One more memory shows whether there is another page.
         let mentions = call
             .database(
                 self.store

@@ -1,4 +1,4 @@
-//! Entities and relations: what a caller may write, in `link` and beside a memory in `remember`.
+//! Entities and relations that a caller writes, in `link` and together with a memory in `remember`.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{IdPart, IdReference, Links};
 use crate::store::Referable;
 
-/// Most names of a call that are compared with short IDs.
+/// Maximum number of names of a call that are compared with short IDs.
 const MOST_PARTS: usize = 1_000;
 
 /// What to link, up to 1,000 entities and relations together. Missing entities at the ends of relations are created.
@@ -84,17 +84,17 @@ pub struct RelationItem {
     pub unlink: Option<UnlinkMode>,
 }
 
-/// How a relation ends.
+/// The way of ending a relation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnlinkMode {
-    /// It held until a time.
+    /// The relation was valid until a time.
     End,
-    /// It never was.
+    /// The relation was never valid.
     Erase,
 }
 
-/// An entity that a memory mentions: its name, or all that `link` takes.
+/// An entity that a memory mentions: its name, or all fields that `link` takes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
 pub struct MentionItem(EntityItem);
@@ -133,13 +133,13 @@ impl From<MentionItem> for Value {
     }
 }
 
-/// Takes out of the schema of an object what costs a model tokens; unknown fields are refused all the same, by name.
+/// Removes parts from an input schema that cost a model tokens; unknown fields are still refused by name.
 pub(super) fn bare(schema: &mut Schema) {
     schema.remove("additionalProperties");
     schema.remove("description");
 }
 
-/// Takes out of the schema of an answer which fields are always there.
+/// Removes the list of required fields from an output schema.
 pub(super) fn optional(schema: &mut Schema) {
     schema.remove("required");
 }
@@ -156,21 +156,21 @@ fn unlink_schema(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Entities that a memory mentions: names, or objects with a name and a type.
+/// Returns the schema of entities that a memory mentions: names, or objects with a name and a type.
 pub(super) fn mentions_schema(generator: &mut SchemaGenerator) -> Schema {
     let mut entity = generator.subschema_for::<EntityItem>().to_value();
     hide(&mut entity, &["properties", "erase"]);
     json_schema!({ "type": "array", "items": { "anyOf": [{ "type": "string" }, entity] } })
 }
 
-/// Relations that a memory adds; it cannot end any.
+/// Returns the schema of relations that a memory adds; it cannot end relations.
 pub(super) fn added_relations_schema(generator: &mut SchemaGenerator) -> Schema {
     let mut relation = generator.subschema_for::<RelationItem>().to_value();
     hide(&mut relation, &["unlink"]);
     json_schema!({ "type": "array", "items": relation })
 }
 
-/// Keeps fields out of what a model reads; they are still understood.
+/// Hides fields from the model; they are still accepted.
 fn hide(object: &mut Value, fields: &[&str]) {
     for field in fields {
         if let Some(field) = object
@@ -182,7 +182,7 @@ fn hide(object: &mut Value, fields: &[&str]) {
     }
 }
 
-/// A list whose entries are not described.
+/// Returns the schema of a list whose entries are not described.
 pub(super) fn list_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array" })
 }
@@ -206,10 +206,10 @@ pub struct LinkOutput {
 }
 
 impl Engine {
-    /// Merges entities and relations into the project's graph, all or nothing.
+    /// Merges entities and relations into the project's graph, completely or not at all.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] names the entities and relations that are refused.
+    /// [`EngineError::Invalid`] names the refused entities and relations.
     pub async fn link(&self, call: &Call, params: LinkParams) -> Result<LinkOutput, EngineError> {
         let now = self.clock.now();
         let links = accept_call(params)?;
@@ -265,7 +265,7 @@ impl Engine {
         Ok(problems.refuse_if_any()?)
     }
 
-    /// Those of `parts` that are the ends or beginnings of the IDs of memories.
+    /// Returns those of `parts` that the ID of a memory begins or ends with.
     async fn known_parts(
         &self,
         call: &Call,
@@ -273,7 +273,7 @@ impl Engine {
     ) -> Result<BTreeSet<IdPart>, EngineError> {
         parts.sort();
         parts.dedup();
-        // Each is a lookup.
+        // Each part needs a lookup.
         parts.truncate(MOST_PARTS);
         if parts.is_empty() {
             return Ok(BTreeSet::new());
@@ -291,7 +291,7 @@ impl Engine {
     }
 }
 
-/// A name that may be the short ID of a memory.
+/// Returns the part of an ID that a name may be.
 fn short_id_in(name: &str) -> Option<IdPart> {
     match IdReference::parse(name) {
         Some(IdReference::Part(part)) if part.suffix().is_some() => Some(part),
@@ -299,8 +299,8 @@ fn short_id_in(name: &str) -> Option<IdPart> {
     }
 }
 
-/// The names in `links` that a call may create entities under, each with its field; `outer` is the field of the links.
-/// Entities that exist under the ID of a memory can still be removed.
+/// Returns the names in `links` under which a call may create entities, each with its field; `outer` is the field of
+/// the links. Existing entities named like the ID of a memory can still be removed.
 pub(super) fn named_entities<'a>(links: &'a Links, outer: &str) -> Vec<(String, &'a str)> {
     let mut names = Vec::new();
     for (index, entity) in links
@@ -332,20 +332,20 @@ pub(super) fn named_entities<'a>(links: &'a Links, outer: &str) -> Vec<(String, 
     names
 }
 
-/// The refusal of a memory's ID where the name of an entity is expected.
+/// Refuses a memory's ID in place of the name of an entity.
 fn memory_instead_of_entity(field: impl Into<String>, name: &str) -> Invalid {
     let expected = "the name of an entity, not the ID of a memory; to link memories, give their IDs to remember or update as \
                     sources, or to remember as supersedes";
     Invalid::new(field, name, expected)
 }
 
-/// Whether a name is the full ID of a memory. Hexadecimal digits alone may also be something else.
+/// Returns whether a name is the full ID of a memory. Hexadecimal digits alone may also be another name.
 fn is_full_id(name: &str) -> bool {
     let id = name.trim().trim_start_matches("memory://");
     id.contains('-') && Uuid::parse_str(id).is_ok()
 }
 
-/// The links of a memory, which never remove anything.
+/// Validates the links of a memory, which never remove anything.
 pub(super) fn accept_mentions(
     entities: Vec<MentionItem>,
     relations: Vec<RelationItem>,
@@ -384,7 +384,7 @@ pub(super) fn accept_mentions(
     Ok(links)
 }
 
-/// All that a call of `link` contains.
+/// Validates all contents of a call of `link`.
 fn accept_call(params: LinkParams) -> Result<Links, Invalid> {
     let count = params.entities.len() + params.relations.len();
     if count == 0 {
@@ -413,7 +413,7 @@ fn accept_links(entities: Vec<EntityItem>, relations: Vec<RelationItem>) -> Resu
     Ok(links)
 }
 
-/// A name as it is stored: without white space around it.
+/// Returns a name as it is stored: without white space around it.
 pub(super) fn accept_name(field: &str, name: &str) -> Result<String, Invalid> {
     validate::text(field, name, validate::MAX_NAME_BYTES)?;
     if name_key(name).is_empty() {
@@ -426,17 +426,17 @@ pub(super) fn accept_name(field: &str, name: &str) -> Result<String, Invalid> {
     Ok(name.trim().to_owned())
 }
 
-/// A type as it is stored.
+/// Returns a type as it is stored.
 pub(super) fn accept_type(kind: Option<&str>) -> Result<Option<String>, Invalid> {
     let Some(kind) = kind else { return Ok(None) };
     validate::text("type", kind, validate::MAX_TAG_BYTES)?;
     Ok(Some(type_key(kind)))
 }
 
-/// Begin and end of the time in which a relation is true.
+/// Start and end of the validity of a relation.
 type Period = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
-/// The time in which a relation is true. An end that never comes is none.
+/// Returns the validity of a relation. The word for no end results in none.
 fn accept_period(valid_from: Option<&str>, valid_to: Option<&str>) -> Result<Period, Invalid> {
     let mut problems = Problems::default();
     let begin = problems.accept(
@@ -461,7 +461,7 @@ fn accept_entity(item: EntityItem) -> Result<NewEntity, Invalid> {
     let name = problems.accept(accept_name("name", &item.name));
     let kind = problems.accept(accept_type(item.kind.as_deref()));
     problems.check(validate::metadata("properties", &item.properties));
-    // Entities that exist under the ID of a memory can still be removed.
+    // Existing entities named like the ID of a memory can still be removed.
     if !item.erase && is_full_id(&name) {
         problems.note(memory_instead_of_entity("name", &name));
     }

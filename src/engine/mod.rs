@@ -1,8 +1,8 @@
-//! The use cases of the memory. Tools and command line call the same functions, with the same parameters, validation and
-//! answers.
+//! The use cases of the memory. Tools and command line call the same functions, with the same parameters, validation
+//! and answers.
 //!
 //! Depends on `domain`, `embed` and the traits of `store`. A use case is a file with `FooParams`, `FooOutput` and an
-//! `Engine::foo`; it validates everything before the first write.
+//! `Engine::foo`, which validates everything before the first write.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -64,10 +64,10 @@ pub use token::{TokenAnswer, TokenCommand, TokenView, fresh_token};
 pub use update::{Feedback, UpdateOutput, UpdateParams};
 pub use view::MemoryView;
 
-/// Where the counting of relations and memories of an entity stops.
+/// Maximum of the counts of relations and memories of an entity.
 pub const MOST_COUNTED: u64 = crate::store::graph::MOST_COUNTED.unsigned_abs();
 
-/// The use cases over one store.
+/// The use cases, working on one store.
 pub struct Engine {
     store: Arc<dyn Store>,
     analyzer: Arc<Analyzer>,
@@ -80,7 +80,7 @@ pub struct Engine {
     comparisons: similar::RateLimiter,
 }
 
-/// Days that a review waits, unless [`Engine::with_review_days`] says otherwise.
+/// Default number of days before a review expires.
 const REVIEW_DAYS: u32 = 30;
 
 impl std::fmt::Debug for Engine {
@@ -92,7 +92,7 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// An engine on a store whose lexical index uses `analyzer`.
+    /// Creates an engine on a store whose lexical index uses `analyzer`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, analyzer: Arc<Analyzer>, clock: Arc<dyn Clock>) -> Self {
         let focus_capacity = crate::domain::focus::DEFAULT_CAPACITY;
@@ -109,7 +109,7 @@ impl Engine {
         }
     }
 
-    /// Also finds by meaning, with the embedder that `desk` holds.
+    /// Also finds memories by meaning, with the embedder in `desk`.
     #[must_use]
     pub fn with_embedder(mut self, desk: Arc<Desk>) -> Self {
         self.desk = desk;
@@ -123,7 +123,7 @@ impl Engine {
         self
     }
 
-    /// Sets the number of days that a review waits.
+    /// Sets the number of days before a review expires.
     #[must_use]
     pub fn with_review_days(mut self, days: u32) -> Self {
         self.review_days = days;
@@ -137,16 +137,17 @@ impl Engine {
         self
     }
 
-    /// The time that use cases work with.
+    /// Returns the current time of the use cases.
     #[must_use]
     pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
         self.clock.now()
     }
 
-    /// Queues all live memories for new vectors, which the service makes in the background; how many wait then.
+    /// Queues all live memories for new vectors, which the service computes in the background. Returns the number of
+    /// queued memories.
     ///
     /// # Errors
-    /// What the store answers.
+    /// The errors of the store.
     pub async fn reindex(&self) -> Result<u64, EngineError> {
         let mut place = None;
         loop {
@@ -159,28 +160,28 @@ impl Engine {
         self.index_backlog().await
     }
 
-    /// Memories that wait for a vector, in all projects.
+    /// Counts the memories that wait for a vector, in all projects.
     ///
     /// # Errors
-    /// What the store answers.
+    /// The errors of the store.
     pub async fn index_backlog(&self) -> Result<u64, EngineError> {
         Ok(self.store.index_backlog().await?)
     }
 
-    /// Memories that recall returned since the last flush.
+    /// Returns the memories that recall returned since the last flush.
     #[must_use]
     pub fn recall_notes(&self) -> &RecallNotes {
         &self.notes
     }
 }
 
-/// Why a use case did nothing.
+/// The reason why a use case failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The caller's arguments.
+    /// Invalid arguments of the caller.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The store's answer.
+    /// An error of the store.
     #[error(transparent)]
     Store(StoreError),
     /// Parts of IDs that match nothing.
@@ -189,7 +190,7 @@ pub enum EngineError {
         field: String,
         references: Vec<String>,
     },
-    /// A part of an ID that matches more than one.
+    /// A part of an ID that matches more than one object.
     #[error("{field}: {reference} matches several IDs: {}", candidates.join("; "))]
     AmbiguousReference {
         field: String,
@@ -224,7 +225,7 @@ impl EngineError {
         }
     }
 
-    /// A stable code for programs; the sentence may change, this may not.
+    /// Returns a stable code for programs; unlike the sentence, it never changes.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -253,7 +254,7 @@ impl EngineError {
         }
     }
 
-    /// The version that a memory has, where the caller expected another one.
+    /// Returns the version of a memory if the caller expected another one.
     #[must_use]
     pub fn current_version(&self) -> Option<i64> {
         match self {
@@ -262,7 +263,7 @@ impl EngineError {
         }
     }
 
-    /// Advice for the caller; follows the sentence of `Display`.
+    /// Returns advice for the caller, which follows the sentence of `Display`.
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self.code() {
@@ -311,7 +312,7 @@ impl EngineError {
     }
 }
 
-/// One call of a use case: for whom, and what it cost.
+/// One call of a use case, with its scope and its costs.
 #[derive(Debug)]
 pub struct Call {
     /// Projects of the caller.
@@ -323,7 +324,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call in `scope`.
+    /// Starts a call in `scope`.
     #[must_use]
     pub fn new(scope: Scope) -> Self {
         Self {
@@ -335,17 +336,17 @@ impl Call {
         }
     }
 
-    /// Keeps characters of the answer free for remarks that are not part of it.
+    /// Reserves characters of the answer for notes that are not part of it.
     pub fn reserve(&self, chars: usize) {
         self.reserved.store(chars, Ordering::Relaxed);
     }
 
-    /// The characters of `max_chars` that are not reserved.
+    /// Returns the part of `max_chars` that is not reserved.
     fn unreserved(&self, max_chars: usize) -> usize {
         max_chars.saturating_sub(self.reserved.load(Ordering::Relaxed))
     }
 
-    /// Awaits a store method and adds its time to the call's account.
+    /// Awaits a store method and adds its time to that of the call.
     async fn database<T>(
         &self,
         method: impl Future<Output = Result<T, StoreError>>,
@@ -365,26 +366,26 @@ impl Call {
         self.hits.fetch_add(hits as u64, Ordering::Relaxed);
     }
 
-    /// Time spent in the store.
+    /// Returns the time spent in the store.
     #[must_use]
     pub fn database_time(&self) -> Duration {
         Duration::from_micros(self.database_micros.load(Ordering::Relaxed))
     }
 
-    /// Memories read or written.
+    /// Returns the number of memories read or written.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows.load(Ordering::Relaxed)
     }
 
-    /// Hits of a recall.
+    /// Returns the number of hits of a recall.
     #[must_use]
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
     }
 }
 
-/// Runs work that would block other tasks in a thread of its own.
+/// Runs work that would block other tasks on a separate thread.
 async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, EngineError> {

@@ -1,4 +1,4 @@
-//! Why a recall found nothing, and what would find something.
+//! Explains why a recall found nothing, and what would find something.
 
 use super::recall::Request;
 use super::{Call, Engine, EngineError};
@@ -6,17 +6,17 @@ use crate::domain::spelling::rate_likeness;
 use crate::domain::{AsOf, Filter, Memory};
 use crate::store::Facet;
 
-/// Values that a suggestion is chosen from.
+/// Maximum number of values from which a suggestion is chosen.
 const MOST_VALUES: usize = 1_000;
-/// Values that are listed where none is similar.
+/// Maximum number of values that are listed if none is similar.
 const MOST_LISTED: usize = 5;
-/// Outdated memories that are looked at.
+/// Maximum number of outdated memories that are read.
 const MOST_OUTDATED: usize = 20;
-/// From here on a value is what was meant.
+/// Minimum similarity of a value that is suggested.
 const ALIKE: f64 = 0.6;
 
 impl Engine {
-    /// The reasons of an empty first page.
+    /// Returns the reasons of an empty first page.
     pub(super) async fn explain_nothing(
         &self,
         call: &Call,
@@ -62,7 +62,7 @@ impl Engine {
         }])
     }
 
-    /// A note for each value in the filter that no memory has.
+    /// Returns a note for each value in the filter that no memory has.
     async fn unknown_values(
         &self,
         call: &Call,
@@ -160,7 +160,7 @@ impl Engine {
         Ok(Some(format!("No memory has the {what} {value:?}; {hint}")))
     }
 
-    /// Describes what the same question finds among outdated memories.
+    /// Describes the hits of the same query among outdated memories.
     async fn outdated(
         &self,
         call: &Call,
@@ -183,7 +183,7 @@ impl Engine {
                     .find_hits(call, query, &filter, MOST_OUTDATED)
                     .await?
                     .hits;
-                // Something is always near by meaning.
+                // By meaning, some memory is always near.
                 let matching = found
                     .iter()
                     .filter(|hit| hit.exact || !hit.terms.is_empty());
@@ -230,7 +230,7 @@ fn count_outdated(memories: &[Memory], request: &Request) -> Option<String> {
     ))
 }
 
-/// The value that was probably meant.
+/// Returns the value that was probably meant.
 fn most_alike(value: &str, values: &[String]) -> Option<String> {
     let folded = value.to_lowercase();
     let score = |other: &String| {

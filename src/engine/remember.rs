@@ -160,14 +160,14 @@ pub struct Indexed {
     pub semantic: bool,
 }
 
-/// Bytes of text whose analysis would block other tasks.
+/// Minimum bytes of text whose analysis would block other tasks.
 const MUCH_TEXT: usize = 64 * 1024;
 
 impl Engine {
-    /// Stores a batch, all or nothing. When it returns, the memories are durable and found by their words.
+    /// Stores a batch completely or not at all. When it returns, the memories are durable and found by their words.
     ///
     /// # Errors
-    /// [`EngineError::Invalid`] names the items and fields that are refused.
+    /// [`EngineError::Invalid`] names the refused items and fields.
     pub async fn remember(
         &self,
         call: &Call,
@@ -242,7 +242,7 @@ impl Engine {
         })
     }
 
-    /// Analyzes the texts of new memories, many of them in a thread of their own.
+    /// Analyzes the texts of new memories, large amounts on a separate thread.
     async fn analyze_items(
         &self,
         items: Vec<NewMemory>,
@@ -261,8 +261,8 @@ impl Engine {
         run_blocking(analyze).await
     }
 
-    /// Memories that were protected before items repeated them: nothing is added to them. The items are stored: whatever
-    /// goes wrong here, only the notes are missing.
+    /// Returns memories that were protected before items repeated them, so that nothing is added to them. The items are
+    /// already stored, so that a failure here only omits the notes.
     async fn protected_before(
         &self,
         call: &Call,
@@ -298,10 +298,10 @@ impl Engine {
             .collect()
     }
 
-    /// Says whether [`Engine::remember`] would take an item, and stores nothing.
+    /// Checks whether [`Engine::remember`] would accept an item, and stores nothing.
     ///
     /// # Errors
-    /// [`Invalid`] names the field that is refused.
+    /// [`Invalid`] names the refused field.
     pub fn check(&self, item: RememberItem) -> Result<(), Invalid> {
         self.accept(item, self.clock.now()).map(drop)
     }
@@ -362,7 +362,7 @@ impl Engine {
         Ok(accepted)
     }
 
-    /// Accepts everything of an item but the memories that it refers to.
+    /// Validates an item, except the memories to which it refers.
     fn accept(&self, item: RememberItem, now: DateTime<Utc>) -> Result<NewMemory, Invalid> {
         let mut problems = Problems::default();
         problems.check(validate::text(
@@ -425,14 +425,15 @@ impl Engine {
     }
 }
 
-/// Items that were accepted, and the references to their sources and to what they supersede: two lists for each item.
+/// Validated items, and the references to their sources and to the memories that they supersede: two lists for each
+/// item.
 #[derive(Default)]
 struct Accepted {
     items: Vec<NewMemory>,
     references: Vec<(String, Vec<String>)>,
 }
 
-/// Fields that only some kinds have.
+/// Refuses fields that the kind does not have.
 fn check_fields_of_kind(item: &RememberItem, problems: &mut Problems) {
     if let Some(turn) = item.turn {
         if item.kind != Kind::Dialogue {
@@ -472,13 +473,13 @@ fn check_fields_of_kind(item: &RememberItem, problems: &mut Problems) {
     }
 }
 
-/// The parts of an item that remarks need after it was stored.
+/// The parts of an item that notes need after it was stored.
 struct Given {
     kind: Kind,
     /// Terms of the content; none for dialogue, which is not compared.
     terms: BTreeMap<String, u32>,
     hash: [u8; 32],
-    /// Whether it named entities or relations.
+    /// Whether the item named entities or relations.
     links: bool,
     valid_until: Option<DateTime<Utc>>,
 }
@@ -506,7 +507,7 @@ fn note_protected(id: &Uuid) -> String {
 }
 
 impl StoredView {
-    /// `adds_links`: whether the item has entities or relations that the memory may take.
+    /// `adds_links`: whether the item has entities or relations that the memory may accept.
     fn new(stored: Remembered, adds_links: bool) -> Self {
         let mut merged = stored.repeat.merged;
         if adds_links && !stored.created && !stored.replayed && !stored.repeat.protected {
@@ -522,8 +523,8 @@ impl StoredView {
     }
 }
 
-/// New memories to look for near-duplicates of, by their position in the answer. People repeat themselves, so similar turns
-/// of a dialogue mean nothing.
+/// Lists new memories to be compared, by their position in the answer. People repeat themselves, so similar turns of a
+/// dialogue are left out.
 fn list_new_texts(memories: &[StoredView], given: &mut [Given]) -> Vec<(usize, ComparedText)> {
     let new = memories.iter().zip(given).enumerate();
     let new = new.filter(|(_, (stored, given))| stored.created && given.kind != Kind::Dialogue);
@@ -548,7 +549,7 @@ fn note_idempotency(stored: &[Remembered]) -> Vec<String> {
     }
 }
 
-/// Memories that recall leaves out from the start are most likely a mistake.
+/// Returns a note on memories that recall leaves out from the start, which is most likely a mistake.
 fn note_expired_items(given: &[Given], now: DateTime<Utc>) -> Option<String> {
     let expired = |item: &Given| item.valid_until.filter(|until| *until <= now);
     let (index, first) = given

@@ -1,5 +1,5 @@
-//! Reviews: what a client proposes and judges, and what a person decides. Deciding has no tool: [`Engine::administer`]
-//! is reached by the command line only.
+//! Reviews: a client proposes and judges, and a person decides. No tool can decide: only the command line calls
+//! [`Engine::administer`].
 
 use std::collections::BTreeSet;
 
@@ -18,9 +18,9 @@ use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{Decision, Judgement, Memory, Proposal, Review};
 use crate::store::{Decide, NewReview, Referable, ReviewQuery, StoreError};
 
-/// Reviews of a list that names no limit.
+/// Default number of reviews in a list.
 const DEFAULT_LIMIT: usize = 20;
-/// Reviews of a report whose memories are included.
+/// Maximum number of reviews of a report whose memories are included.
 const MOST_SHOWN: usize = 100;
 
 /// What to do.
@@ -64,7 +64,7 @@ pub struct ReviewParams {
 }
 
 impl ReviewParams {
-    /// An action without further arguments.
+    /// Creates an action without further arguments.
     #[must_use]
     pub fn new(action: ReviewAction) -> Self {
         Self {
@@ -116,17 +116,17 @@ pub struct ReviewView {
     pub id: String,
     /// The memory to be changed.
     pub memory: String,
-    /// What is to be done.
+    /// The proposed change.
     pub action: String,
-    /// Its particulars: the patch, or what replaces it.
+    /// Details of the change: the patch, or the replacing memory.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub change: Value,
     /// open, expired, approved, rejected, dismissed, undone.
     pub state: String,
-    /// Who proposed it.
+    /// The proposer.
     pub by: String,
     pub at: String,
-    /// When it expires.
+    /// When the review expires.
     pub until: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -167,32 +167,32 @@ impl From<Review> for ReviewView {
     }
 }
 
-/// What a person asks for.
+/// A command of a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
 pub enum ReviewCommand {
-    /// What waits, or everything there ever was.
+    /// Lists open reviews, or all.
     List {
-        /// Everything.
+        /// Whether to list all reviews.
         all: bool,
-        /// At most so many.
+        /// Maximum number of reviews.
         limit: usize,
     },
-    /// One with the memories that it is about.
+    /// Shows a review with the memories that it concerns.
     Show { id: String },
     Decide {
         id: String,
-        /// What becomes of it.
+        /// The decision on the review.
         decision: Decision,
         reason: Option<String>,
     },
 }
 
-/// What a person gets.
+/// The answer to a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReviewReport {
     pub reviews: Vec<ReviewView>,
-    /// The memories that the first 100 reviews are about, as they are now.
+    /// The current memories of the first 100 reviews.
     pub memories: Vec<Value>,
 }
 
@@ -205,7 +205,7 @@ impl Engine {
         params.check()
     }
 
-    /// Lists reviews, finds similar memories, or records a judgement.
+    /// Lists reviews, finds similar memories, or records a judgment.
     ///
     /// # Errors
     /// [`EngineError::Invalid`], not found, too many reviews.
@@ -240,7 +240,7 @@ impl Engine {
         }
     }
 
-    /// Reviews as callers see them.
+    /// Lists reviews as callers see them.
     pub(super) async fn list_reviews(
         &self,
         call: &Call,
@@ -258,7 +258,7 @@ impl Engine {
             .collect())
     }
 
-    /// The memory that an optional argument names.
+    /// Returns the memory that an optional argument names.
     async fn named_memory(
         &self,
         call: &Call,
@@ -273,7 +273,7 @@ impl Engine {
         }
     }
 
-    /// The two memories of a judgement, which may be named by short IDs.
+    /// Returns the two memories of a judgment, which may be named by short IDs.
     async fn pair_to_judge(&self, call: &Call, params: &ReviewParams) -> Result<Pair, EngineError> {
         let keep = self
             .named_memory(call, "keep", params.keep.as_deref())
@@ -288,8 +288,8 @@ impl Engine {
         Ok(Pair::of((keep, replace), [id, other])?)
     }
 
-    /// Records how two memories are related. A replacement of an unprotected memory takes effect at once, as
-    /// `supersedes` does; one of a protected memory awaits its owner.
+    /// Records how two memories are related. A replacement of an unprotected memory takes effect at once, like
+    /// `supersedes`; one of a protected memory awaits its owner.
     async fn judge(&self, call: &Call, params: ReviewParams) -> Result<ReviewOutput, EngineError> {
         let pair = self.pair_to_judge(call, &params).await?;
         let judgement = params.judgement.ok_or_else(|| {
@@ -326,7 +326,7 @@ impl Engine {
             by: keep.id,
             judgement,
         };
-        // Applies the rule of the approval, so that no proposal can only be refused.
+        // Applies the rule of the approval in advance, so that a proposal can be approved.
         if !proposal.supersede(&mut replace.clone(), &keep, self.clock.now())? {
             notes.push(format!(
                 "Nothing changed: memory {} was already superseded by {}.",
@@ -348,7 +348,7 @@ impl Engine {
         })
     }
 
-    /// A live memory of the caller's own project.
+    /// Returns a live memory of the caller's own project.
     pub(super) async fn own(
         &self,
         call: &Call,
@@ -366,7 +366,7 @@ impl Engine {
         })?)
     }
 
-    /// Asks the owner of protected memories.
+    /// Asks the owner of protected memories for approval.
     pub(super) async fn propose(
         &self,
         call: &Call,
@@ -399,7 +399,7 @@ impl Engine {
     /// Lists or decides reviews of the call's project on behalf of a person.
     ///
     /// # Errors
-    /// Not found, decided already, and whatever the change itself is refused with.
+    /// Not found, already decided, and any error of the change itself.
     pub async fn administer(
         &self,
         call: &Call,
@@ -483,7 +483,7 @@ fn replace_missing() -> Invalid {
     Invalid::new("replace", "", "the ID of the memory that keep replaces")
 }
 
-/// The pair of a judgement.
+/// The two memories of a judgment.
 #[derive(Debug, Clone, Copy)]
 enum Pair {
     /// The first is kept, the second replaced.
@@ -493,7 +493,7 @@ enum Pair {
 }
 
 impl Pair {
-    /// `keep` and `replace` give the direction; one of them with `id` or `other` does so as well; `id` and `other`
+    /// `keep` and `replace` determine the direction, and so does one of them with `id` or `other`; `id` and `other`
     /// alone do not.
     fn of(
         (keep, replace): (Option<Uuid>, Option<Uuid>),
@@ -517,7 +517,7 @@ impl Pair {
         }
     }
 
-    /// Both IDs with the arguments that gave them.
+    /// Returns both IDs with their arguments.
     fn in_order(self) -> ((&'static str, &'static str), (Uuid, Uuid)) {
         match self {
             Self::Ordered(keep, replace) => (("keep", "replace"), (keep, replace)),
@@ -541,7 +541,7 @@ impl Pair {
 }
 
 impl ReviewParams {
-    /// Refuses everything that can be seen to be wrong without the database.
+    /// Refuses every error that is detectable without the database.
     fn check(&self) -> Result<(), Invalid> {
         let mut problems = Problems::default();
         for (field, id) in [
@@ -575,7 +575,7 @@ impl ReviewParams {
         problems.refuse_if_any()
     }
 
-    /// Notes what a judgement lacks. [`Pair::of`] decides which memory is which.
+    /// Records the missing arguments of a judgment. [`Pair::of`] determines the order of the memories.
     fn note_missing_arguments(&self, problems: &mut Problems) {
         if self.judgement.is_none() {
             let expected = "duplicate, contradiction or unrelated";

@@ -1,5 +1,5 @@
-//! The path of a POST to `/mcp` from its head to its answer: the body is read within limits and scanned, waits for its
-//! share of the budget, is parsed once, and each of its messages goes to the protocol library.
+//! The path of a POST to `/mcp` from its head to its answer: the body is read within limits, scanned, admitted by the
+//! budget and parsed once, and each of its messages is passed to the protocol library.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +27,8 @@ use crate::mcp::{Identity, MemoryServer};
 
 /// A body without new bytes for this time is abandoned.
 const STALL: Duration = Duration::from_secs(10);
-/// Bytes of a refused body that are still read, so that its client sees the answer with the ID from its end.
+/// Maximum number of bytes of a refused body that are still read, so that its client sees the answer with the ID from
+/// its end.
 const MAX_DRAINED: usize = 16 * 1024 * 1024;
 /// Larger bodies are parsed on threads for blocking work.
 const PARSED_HERE: usize = 64 * 1024;
@@ -228,7 +229,7 @@ impl Intake {
         RpcError::new(StatusCode::PAYLOAD_TOO_LARGE, SERVER_ERROR, message)
     }
 
-    /// Whether a message is a change by a caller who may only read.
+    /// Returns whether a message is a change by a caller who may only read.
     fn writes_without_right(&self, parts: &Parts, messages: &Messages) -> bool {
         if parts
             .extensions
@@ -252,7 +253,7 @@ impl Intake {
     }
 }
 
-/// The next bytes of the body.
+/// Returns the next bytes of the body.
 async fn next_frame(
     body: &mut Body,
     deadline: Instant,

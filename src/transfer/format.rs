@@ -1,5 +1,5 @@
 //! The file format: one JSON object per line. A header names format and version. Records follow, each after the records
-//! that it refers to. An end line has their number and the SHA-256 of their lines, so that a truncated file is
+//! to which it refers. An end line contains their number and the SHA-256 of their lines, so that a truncated file is
 //! recognized wherever it was cut. An absent field has its neutral value. Unknown fields are rejected, because ignoring
 //! them would lose data silently.
 //!
@@ -45,7 +45,7 @@ pub enum Line {
     End(End),
 }
 
-/// Returns a record or another value as one line without its line end.
+/// Formats a record or another value as one line without its line end.
 ///
 /// # Panics
 /// Never for the types of this module, which are plain data.
@@ -65,7 +65,7 @@ pub fn write_header() -> String {
 /// Reads the first line.
 ///
 /// # Errors
-/// A sentence that says how the line differs from a header.
+/// A sentence that describes how the line differs from a header.
 pub fn read_header(line: &str) -> Result<(), String> {
     let Ok(header) = serde_json::from_str::<Header>(line) else {
         return Err(format!(
@@ -120,7 +120,7 @@ pub fn read_line(line: &str) -> Result<Line, String> {
     Ok(Line::Record(record))
 }
 
-/// Reads the memory and its history, which have one line.
+/// Reads the memory and its history, which share one line.
 fn read_memory(mut fields: Map<String, Value>) -> Result<MemoryRecord, String> {
     let history = take_field(&mut fields, "history")?;
     let mut record = MemoryRecord {

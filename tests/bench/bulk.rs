@@ -1,4 +1,5 @@
-//! Memories into PostgreSQL by COPY: the rows that the service writes, in a hundredth of the time.
+//! Loads memories into PostgreSQL by COPY: the same rows as the service writes, in a hundredth of
+//! the time.
 
 use std::fmt::Write as _;
 
@@ -16,7 +17,7 @@ const MEMORY: &str = "COPY memory (project_id, seq, id, kind, content, content_h
 const POSTING: &str = "COPY posting (project_id, term, memory_seq, frequency, length) FROM STDIN";
 const EMBEDDING: &str = "COPY embedding (project_id, memory_seq, model, chunk, dimension, content_hash, vector, created_at) \
     FROM STDIN (FORMAT binary)";
-/// What must be equal, and what cannot be.
+/// Statements whose results must be equal for both ways, without values that cannot be equal.
 const COMPARED: [&str; 4] = [
     "SELECT (to_jsonb(m) - '{project_id,seq,id,created_at,updated_at}'::text[])::text FROM memory m \
      WHERE m.project_id = $1 ORDER BY m.content",
@@ -33,7 +34,7 @@ pub(super) struct Bulk {
     connection: PgConnection,
 }
 
-/// A memory as it is sent.
+/// A memory as it is sent to the server.
 pub(super) struct Row {
     saying: Saying,
     hash: [u8; 32],
@@ -42,7 +43,7 @@ pub(super) struct Row {
     pub(super) vector: Vec<f32>,
 }
 
-/// When the memory of a number happened.
+/// Returns the time of the memory with this number.
 pub(super) fn time(number: usize) -> DateTime<Utc> {
     DateTime::UNIX_EPOCH + TimeDelta::days(20_400) + TimeDelta::seconds(20 * number as i64)
 }
@@ -91,12 +92,12 @@ impl Bulk {
             .expect("a project")
     }
 
-    /// What the service draws from now on is far from the numbers used here.
+    /// Moves the sequences of the service far from the numbers used here.
     pub(super) async fn begin(&mut self) {
         self.run("SELECT setval('memory_order', 100000000)").await;
     }
 
-    /// Adds memories, the storage order beginning with `seq` at number 0.
+    /// Adds memories, whose storage order begins with `seq` at number 0.
     pub(super) async fn copy(&mut self, project: &str, seq: usize, first: usize, rows: &[Row]) {
         let project = self.project(project).await;
         let (mut memories, mut postings) = (String::new(), String::new());
@@ -131,7 +132,7 @@ impl Bulk {
         }
     }
 
-    /// The size of the lexical index, which the service keeps with every write.
+    /// Sets the size of the lexical index, which the service updates with every write.
     pub(super) async fn count(&mut self, project: &str) {
         let project = self.project(project).await;
         self.run(&format!(
@@ -179,13 +180,13 @@ impl Bulk {
             .await;
     }
 
-    /// What the server's own vacuum does in its time.
+    /// Does what the server's autovacuum does eventually.
     pub(super) async fn settle(&mut self) {
         self.run("VACUUM ANALYZE").await;
         self.run("CHECKPOINT").await;
     }
 
-    /// Of the index over vectors, and of the whole database.
+    /// Returns the size of the vector index and of the whole database.
     pub(super) async fn bytes(&mut self) -> (f64, f64) {
         let row = sqlx::query(AssertSqlSafe(format!(
             "SELECT pg_relation_size('embedding_nearest_{DIMENSION}')::float8 AS one, \
@@ -220,20 +221,21 @@ fn memory_line(out: &mut String, project: i32, seq: usize, time: DateTime<Utc>, 
     };
 }
 
-/// The 16 bits of a number of at most 1, rounded to the nearest, ties to the even one.
+/// Converts a number of at most 1 to 16 bits, rounded to the nearest, ties to even.
 fn half(number: f32) -> u16 {
     let (sign, size) = ((number.to_bits() >> 16 & 0x8000) as u16, number.abs());
     let bits = size.to_bits();
     sign | if size < 2.0_f32.powi(-14) {
         (size * 2.0_f32.powi(24)).round_ties_even() as u16
     } else {
-        // Thirteen bits of the fraction go, and the exponent counts from 15 instead of 127.
+        // Thirteen bits of the fraction are dropped, and the bias of the exponent is 15 instead of
+        // 127.
         ((bits + 0xfff + (bits >> 13 & 1) - (112 << 23)) >> 13) as u16
     }
 }
 
 fn vector_row(out: &mut Vec<u8>, project: i32, seq: i64, time: DateTime<Utc>, row: &Row) {
-    // Times in PostgreSQL count from the year 2000.
+    // PostgreSQL counts times from the year 2000.
     let micros = time.timestamp_micros() - 946_684_800_000_000;
     let mut vector = Vec::with_capacity(2 * row.vector.len() + 4);
     vector.extend((row.vector.len() as u16).to_be_bytes());

@@ -1,9 +1,10 @@
-//! The edges between the modules, and the house rules that a compiler does not know. docs/architecture.md has the why.
+//! The permitted dependencies between modules, and house rules that a compiler cannot check. docs/architecture.md
+//! explains the reasons.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Which modules each may name. `cli` puts the parts together and may name all.
+/// The modules that each module may use. `cli` combines all parts and may use every module.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("domain", &[]),
@@ -37,7 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Backends know the boundary which they implement, never each other.
+/// Backends use the interface that they implement, never each other.
 const BACKENDS: &[&str] = &["postgres", "sqlite"];
 
 /// Most lines of a source file or script; longer ones have to be split.
@@ -47,14 +48,14 @@ const MOST_LINES: usize = 800;
 const CODE_FOLDERS: &[&str] = &["compose", "crates", "quadlet", "src", "tests"];
 
 pub(crate) struct Source {
-    /// Relative to the folder of the sources.
+    /// Path relative to the folder of the sources.
     pub(crate) path: String,
-    /// Without comments and the tests at its end.
+    /// Code without comments and without the tests at its end.
     pub(crate) code: String,
 }
 
 impl Source {
-    /// The first folder, or the name of the file.
+    /// Returns the first folder, or the name of the file.
     fn module(&self) -> &str {
         let first = self.path.split('/').next().unwrap_or_default();
         first.strip_suffix(".rs").unwrap_or(first)
@@ -77,7 +78,7 @@ fn sources() -> Vec<Source> {
     read_sources("src")
 }
 
-/// Reads the sources below a folder of the repository.
+/// Reads the sources in a folder of the repository.
 pub(crate) fn read_sources(folder: &str) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files = Vec::new();
@@ -124,7 +125,7 @@ fn collect_files(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every path below `crate::` that the code names, groups in braces taken apart.
+/// Returns every path below `crate::` in the code, with groups in braces expanded.
 fn paths(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {
@@ -220,7 +221,7 @@ fn modules_name_only_what_they_may() {
                 wrong.push(format!("{} names the backend {path}", source.path));
             }
         }
-        // A way around the reading above.
+        // A path that the reading above would miss.
         for line in source
             .code
             .lines()
@@ -251,7 +252,7 @@ fn the_allowed_edges_have_no_circle() {
     }
 }
 
-/// The workspace crates must be usable without the product and without each other.
+/// The workspace crates must be usable without the product and independently of each other.
 #[test]
 fn workspace_crates_do_not_use_the_product() {
     for (folder, foreign) in [

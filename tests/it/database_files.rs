@@ -1,5 +1,4 @@
-//! The files of the embedded database: who may open them, what somebody else put into them, and what happens when they
-//! disappear.
+//! The files of the embedded database: who may open them, foreign contents, and their disappearance.
 
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
@@ -55,7 +54,7 @@ async fn one_file_is_opened_once_whatever_its_name() {
         owner(&path("memory.db")),
         "a symbolic link leads to the same owner"
     );
-    // Somebody tidies up.
+    // A person deletes the lock file.
     std::fs::remove_file(path("memory.db.lock")).unwrap();
     let error = store(&path("memory.db")).prepare().await.unwrap_err();
     assert!(matches!(error, StoreError::InUse { .. }), "{error:?}");
@@ -250,7 +249,7 @@ async fn a_database_that_was_there_is_not_replaced_by_an_empty_one() {
     }
     std::fs::rename(&aside, &path).unwrap();
     open(&path).await.close().await;
-    // Whoever wants an empty memory gets one.
+    // A person who wants an empty memory can create one.
     std::fs::remove_file(&path).unwrap();
     std::fs::remove_file(folder.path().join("memory.db.lock")).unwrap();
     let fresh = open(&path).await;
@@ -271,7 +270,7 @@ async fn a_database_that_was_there_is_not_replaced_by_an_empty_one() {
             .to_string()
             .contains("mount its volume")
     );
-    // One that was stopped before there was a database.
+    // The lock file of a service that was stopped before the database was created.
     std::fs::write(folder.path().join("memory.db.lock"), "17\n\n").unwrap();
     open(&path).await.close().await;
     // A log without its database.
@@ -345,7 +344,7 @@ async fn statistics_of_the_tables_are_no_change_of_the_schema() {
     open(&path).await.close().await;
 }
 
-/// The schema of commit 625b3ea with a memory, its history and a token in it.
+/// Creates a database with the schema of commit 625b3ea, a memory, its history and a token.
 async fn database_of_schema_5(path: &Path) {
     let migrations = [
         include_str!("../../src/store/sqlite/migrations/0001_memory.sql"),
@@ -376,7 +375,7 @@ async fn a_database_of_an_earlier_version_keeps_everything() {
     assert_eq!(store.tokens().await.unwrap().len(), 1);
     assert_eq!(store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(), []);
     store.close().await;
-    // Before 3.45, json_valid(NULL) is false, and integrity_check of such a version must not take that for damage.
+    // Before 3.45, json_valid(NULL) is false, and integrity_check of such a version must not report damage.
     let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
         .filename(&path)
         .connect()

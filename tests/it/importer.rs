@@ -1,4 +1,4 @@
-//! Importing other programs' data by the command line. tests/data/README.md names the programs that wrote it.
+//! Imports other programs' data on the command line. tests/data/README.md names the programs that wrote it.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ pub(crate) fn import(setup: &Setup, from: &str, path: &str, more: &[&str]) -> Ra
     setup.run(&args)
 }
 
-/// Imports twice; the records, without header and end.
+/// Imports twice and returns the records, without header and end.
 fn imported(from: &str, path: &Path, created: u64) -> Vec<Value> {
     let setup = Setup::new();
     let path = path.to_str().unwrap();
@@ -130,7 +130,7 @@ async fn mcp_memory_service_as_json_and_as_a_file() {
     let sql = include_str!("../data/mcp-memory-service/memories.sql");
     sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
-    // Either way the same memories, under the same ids; what was deleted there stays away.
+    // Both ways create the same memories with the same IDs; memories deleted in the source are left out.
     let by_file = imported("mcp-memory-service", &path, 2);
     let ids = |records: &[Value]| {
         let mut ids: Vec<String> = records
@@ -314,7 +314,7 @@ async fn tables_of_a_postgres_database() {
         (&relation["source"]["name"], &relation["target"]["name"]),
         (&json!("Key"), &json!("Mat"))
     );
-    // What the names do not say, the caller does.
+    // The caller supplies what the names do not state.
     let more = [
         "--table",
         "diary",
@@ -394,7 +394,7 @@ fn missing_and_unsuitable_files_are_named_with_the_next_step() {
     }
 }
 
-/// A file that ends in the middle is refused with the place, whoever wrote it, and nothing of it is stored.
+/// A truncated file of any program is refused with the position, and nothing of it is stored.
 #[test]
 fn files_cut_in_the_middle() {
     for (from, name) in [
@@ -416,7 +416,7 @@ fn files_cut_in_the_middle() {
         assert!(ran.stderr.contains("line"), "{from}: {}", ran.stderr);
         assert!(!setup.database().exists(), "{from}: nothing was stored");
     }
-    // Lines stand for themselves: the rest is unharmed, where that is wished.
+    // Lines are independent: with --keep-going, the intact ones are imported.
     let setup = Setup::new();
     let whole = std::fs::read_to_string(data("mcp-memory-server/memory.jsonl")).unwrap();
     let path = setup.file("cut.jsonl", &whole[..whole.len() - 10]);

@@ -1,4 +1,4 @@
-//! PostgreSQL behind PgBouncer, a real one from the Debian package `pgbouncer`.
+//! PostgreSQL behind a real PgBouncer from the Debian package `pgbouncer`.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::requirement::needs;
 
 const HELP: &str = "this test needs PgBouncer: apt-get install pgbouncer";
 
-/// A pooler in front of a database, which ends with it.
+/// A pooler in front of a database, stopped with its test.
 struct PgBouncer {
     child: Child,
     port: u16,
@@ -69,7 +69,7 @@ impl PgBouncer {
         pooler
     }
 
-    /// It refuses to work as root, but can change its user after it has read its settings.
+    /// PgBouncer refuses to run as root, but can change its user after it has read its settings.
     fn command(settings: &Path) -> Command {
         let mut command = Command::new("pgbouncer");
         if std::fs::metadata("/proc/self")
@@ -129,7 +129,7 @@ async fn transaction_pooling_is_refused_with_a_remedy() {
     );
 }
 
-/// Other clients of the pooler leave sessions behind that it hands out.
+/// Other clients of the pooler leave sessions behind that it assigns again.
 #[tokio::test]
 async fn transaction_pooling_is_noticed_among_many_idle_sessions() {
     needs!(PgBouncer);

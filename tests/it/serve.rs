@@ -1,4 +1,4 @@
-//! The HTTP face of the running service: who gets in, what is refused and how, and what a model reads first.
+//! The HTTP interface of the running service: access, refusals, and the texts that a model reads first.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions, Connection};
 use crate::process::{Client, Server, Setup, Wire, get};
 
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
-/// What a model has to read before it can do anything.
+/// Maximum size of the tool descriptions that a model reads before its first call.
 const MOST_BYTES_OF_TOOLS: usize = 14_000;
 const MOST_TOKENS_OF_TOOLS: usize = 4_000;
 
@@ -17,7 +17,7 @@ async fn status(request: reqwest::RequestBuilder) -> u16 {
     request.send().await.expect("an answer").status().as_u16()
 }
 
-/// Status and text of a raw request; the connection is closed by it.
+/// Sends a raw request and returns status and text; the answer closes the connection.
 async fn raw(server: &Server, request: &str) -> String {
     let mut wire = Wire::connect(server).await;
     wire.write(request).await;
@@ -51,7 +51,7 @@ async fn hosts_and_origins_are_checked() {
             format!("Host: {own}\r\nOrigin: https://evil.example\r\n"),
             refused,
         ),
-        // No page of a browser is expected, not even one of this machine.
+        // Requests from web pages are refused, even from pages of this machine.
         (
             format!("Host: {own}\r\nOrigin: http://localhost:3000\r\n"),
             refused,
@@ -85,13 +85,13 @@ async fn hosts_and_origins_are_checked() {
             "Host: memory.example.org\r\nOrigin: https://app.example.org.evil.example\r\n",
             refused,
         ),
-        // The list replaces the default.
+        // The configured list replaces the default.
         ("Host: localhost\r\n", refused),
     ] {
         let answer = raw(&server, &listing(headers)).await;
         assert!(answer.starts_with(expected), "{headers:?}: {answer}");
     }
-    // Health checks come under any name, from container engines and load balancers.
+    // Container engines and load balancers check health under any host name.
     assert_eq!(get(&server.url("/health/live")).await.0, 200);
     server.stop().await;
 }
@@ -145,7 +145,7 @@ async fn nothing_waits_for_ever() {
         answer["result"]["structuredContent"]["error"]["code"], "timeout",
         "{answer}"
     );
-    // What only reads is not held up by the one who writes.
+    // Reads are not blocked by a client that writes.
     assert_eq!(client.call("status", json!({})).await["memories"], 1);
     sqlx::raw_sql("COMMIT")
         .execute(&mut other)
@@ -220,7 +220,7 @@ async fn other_paths_methods_and_sessions() {
             "{method}: {answer}"
         );
     }
-    // A client that knows a session of an earlier process goes on, whatever revision it speaks.
+    // A client with a session of an earlier process continues, whatever protocol revision it uses.
     for version in ["2025-03-26", "2025-06-18", "2025-11-25"] {
         let request = client
             .post(LIST)
@@ -385,7 +385,7 @@ async fn only_holders_of_a_token_get_in() {
         bodies[3], bodies[4],
         "the answer does not tell how near a token was"
     );
-    // The hash is no token.
+    // The hash is not accepted as a token.
     assert_eq!(status(open(Some(&format!("Bearer {hash}")))).await, 401);
     assert_eq!(
         status(open(Some(&format!("Bearer sha256:{hash}")))).await,
@@ -451,7 +451,7 @@ async fn what_a_model_reads_first() {
         for schema in ["inputSchema", "outputSchema"] {
             assert_eq!(tool[schema]["type"], "object", "{}: {schema}", tool["name"]);
         }
-        // Whatever is left out has the protocol's default, which is never the harmless one by mistake.
+        // A missing hint has the protocol's default, which is never the harmless value by mistake.
         let hints = tool["annotations"].as_object().expect("hints");
         let harmless = hints.get("readOnlyHint") == Some(&Value::Bool(true));
         assert!(
@@ -460,7 +460,7 @@ async fn what_a_model_reads_first() {
             tool["name"]
         );
     }
-    // Tokenisers take three and a half characters of such text for a token, or more.
+    // Tokenizers need at least three and a half characters of such text per token.
     let tokens = text.len() * 2 / 7;
     assert!(
         tokens <= MOST_TOKENS_OF_TOOLS,

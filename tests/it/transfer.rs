@@ -1,4 +1,4 @@
-//! Export and import by the command line: files between both databases, damaged files, interrupted imports.
+//! Export and import on the command line: files between both databases, damaged files, interrupted imports.
 
 use std::io::Write;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::postgres_server::Database;
 use crate::process::{Ran, Server, Setup};
 use crate::requirement::needs;
 
-/// One of everything that can be remembered, through the tools.
+/// Stores one of each kind of record through the tools.
 pub(crate) async fn fill(server: &Server) -> Vec<String> {
     let client = server.client();
     let first = client
@@ -63,7 +63,7 @@ pub(crate) async fn fill(server: &Server) -> Vec<String> {
     client
         .call("forget", json!({ "ids": [ids[3]], "mode": "restore" }))
         .await;
-    // A protected memory, and a change to it that waits for a person.
+    // A protected memory, and an open review of it.
     client
         .call("update", json!({ "id": first, "protected": true }))
         .await;
@@ -76,7 +76,7 @@ pub(crate) async fn fill(server: &Server) -> Vec<String> {
     ids
 }
 
-/// The rest, with figures and times that no tool sets.
+/// The other records, with counts and times that no tool sets.
 const GRAPH: &str = "INSERT INTO entity (project_id, name, name_key, words, type, properties, use_count, last_used_at, \
         created_at, updated_at) VALUES \
     (1, 'Ann', 'ann', 'ann', 'person', '{\"b\":1,\"a\":2}', 5, 1700000000000003, 1700000000000000, 1700000000000001), \
@@ -103,7 +103,7 @@ async fn sql(path: &Path, text: &'static str) {
     connection.close().await.unwrap();
 }
 
-/// A setup whose embedded database has one of everything.
+/// Returns a setup whose embedded database has one record of each kind.
 pub(crate) async fn filled() -> (Setup, Vec<String>) {
     let setup = Setup::new();
     let server = setup.serve().await;
@@ -190,7 +190,7 @@ async fn a_round_trip_over_both_databases_changes_nothing() {
         reviews: 1), 0 already there\n";
     assert_eq!(ok(&ran).stdout, stored, "{}", ran.stderr);
     assert_eq!(export(&postgres, "b.jsonl"), original);
-    // Again: nothing is stored twice.
+    // A repeated import stores nothing twice.
     let ran = postgres.run(&["import", file]);
     assert_eq!(
         ok(&ran).stdout,
@@ -295,7 +295,7 @@ async fn one_project_goes_out_and_into_another() {
         text.contains("\"project\":\"work\"") && !text.contains("\"project\":\"default\""),
         "{text}"
     );
-    // The ids are in use, elsewhere: that is said, and nothing is moved.
+    // The IDs are in use in another project: this is reported, and nothing is moved.
     let ran = other.run(&["import", file]);
     assert!(
         ran.stderr.contains("is there already, in another project"),
@@ -471,7 +471,7 @@ fn check_keep_going(text: &str, damaged: &str, line: usize) {
         "{}",
         ran.stderr
     );
-    // With the memory go the mention of it and its review; the item that became it forgets that.
+    // With the memory, its mention and its review are lost; the item that became the memory loses its link.
     assert!(
         ran.stdout.starts_with("18 records stored ("),
         "{}",
@@ -508,7 +508,7 @@ async fn an_interrupted_import_is_continued_by_doing_it_again() {
             .await
             .ok()
     };
-    // Killed once it has begun.
+    // Killed after the import has begun.
     let end = std::time::Instant::now() + crate::process::PATIENCE;
     while count().await.unwrap_or(0) == 0 && child.try_wait().unwrap().is_none() {
         assert!(std::time::Instant::now() < end);
@@ -537,7 +537,7 @@ async fn an_interrupted_import_is_continued_by_doing_it_again() {
         "{found}"
     );
     server.stop().await;
-    // By the standard input.
+    // From standard input.
     let target = Setup::new();
     let mut command = target.command(&["import", "-"]);
     command

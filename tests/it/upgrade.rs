@@ -34,7 +34,7 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(1_800_000_000_000_000).unwrap()
 }
 
-/// The records of a store as the lines of an export.
+/// Returns the records of a store as the lines of an export.
 async fn exported_lines(store: &dyn Store) -> Vec<String> {
     let mut snapshot = store.snapshot(&scope()).await.unwrap();
     let mut text = Vec::new();
@@ -45,7 +45,7 @@ async fn exported_lines(store: &dyn Store) -> Vec<String> {
     record_lines(&String::from_utf8(text).unwrap())
 }
 
-/// The records of an export, without its first and last line, as this version writes them.
+/// Returns the records of an export as this version writes them, without the first and last line.
 fn record_lines(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().collect();
     let records = &lines[1..lines.len() - 1];
@@ -60,7 +60,7 @@ fn normalized_line(line: &str) -> String {
     format::write_line(&record)
 }
 
-/// The database has what the program of that commit exported, and can be worked with.
+/// Checks that the database has everything that the program of that commit exported, and is usable.
 async fn keeps_everything(store: &dyn Store, export: &str) {
     assert_eq!(exported_lines(store).await, record_lines(export));
     assert_eq!(store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(), []);
@@ -93,7 +93,7 @@ async fn keeps_everything(store: &dyn Store, export: &str) {
     assert_eq!(store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(), []);
 }
 
-/// Changes the old rows in the ways that follow references between tables.
+/// Changes the old rows in ways that follow references between tables.
 async fn change_everything(store: &dyn Store) {
     let scope = scope();
     let insight = found(store, &scope, "Walruses depend on ice.").await[0];

@@ -1,5 +1,5 @@
-//! The word index of the embedded database: nothing of a changed or purged text stays in it, damage is noticed, and the
-//! index is repaired without the loss of anything else.
+//! The word index of the embedded database: no changed or purged text remains in it, damage is detected, and a repair
+//! of the index loses no other data.
 
 use std::path::Path;
 
@@ -48,7 +48,7 @@ async fn execute(path: &Path, statements: &str) {
     connection.close().await.unwrap();
 }
 
-/// Index entries of memories that are deleted or gone.
+/// Returns index entries of memories that are deleted or missing.
 async fn left_over(path: &Path) -> Vec<(String, i64)> {
     let mut connection = connect(path).await;
     let entries = sqlx::query_as(
@@ -105,7 +105,7 @@ async fn a_text_with_a_repeated_word_leaves_nothing_after_its_update_and_purge()
     assert_eq!(store.inspect_deeply(Pace::FULL_SPEED).await.unwrap(), []);
 }
 
-/// What a property test does to one of a few memories.
+/// A step of a property test on one of a few memories.
 #[derive(Debug, Clone)]
 enum Step {
     Remember(String),
@@ -113,7 +113,7 @@ enum Step {
     Forget(usize, ForgetMode),
 }
 
-/// A text of repeated words. 63 bytes of positions are where the index encodes them in another way.
+/// Generates a text of repeated words. Above 63 bytes of positions, the index uses another encoding.
 fn text() -> impl Strategy<Value = String> {
     let repeats = prop_oneof![Just(1), 2..140_usize, 140..1_000_usize, Just(LONGEST)];
     prop::collection::vec((0..WORDS.len(), repeats), 1..4).prop_map(|parts| {
@@ -139,7 +139,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Does what is possible in the present state, and tells the memories that are there afterwards.
+/// Executes the step if the current state permits it, and returns the memories that exist afterwards.
 async fn take(store: &SqliteStore, scope: &Scope, step: Step, ids: &mut Vec<Uuid>) {
     match step {
         Step::Remember(text) => {
@@ -199,8 +199,8 @@ proptest! {
     }
 }
 
-/// Brings the index into the state in which the service of commit 625b3ea leaves it after an update and a purge: an entry
-/// of a row that is gone. Such a file also has no mark of who wrote the index.
+/// Puts the index into the state in which the service of commit 625b3ea leaves it after an update and a purge: it
+/// contains an entry of a missing row. Such a file has no layout mark.
 async fn damage_as_before(path: &Path) {
     let long = "1:geheim ".repeat(134);
     execute(

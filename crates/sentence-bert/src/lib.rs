@@ -1,8 +1,8 @@
-//! Embeddings of sentences with models of the BERT family, run by this process.
+//! Embeddings of sentences with models of the BERT family, computed by this process.
 //!
-//! Depends on nothing of the product. Owns the invariants that an embedding is finite and of length 1, and that questions
-//! never wait for passages: each have their own threads. Everything about a model is read from its files; a model that
-//! is not fully understood is refused.
+//! Depends on nothing in the product. Invariants: an embedding is finite and of length 1, and questions never wait for
+//! passages, because each have their own threads. All properties of a model are read from its files; a model that is
+//! not fully understood is refused.
 
 #![warn(missing_docs)]
 
@@ -40,23 +40,23 @@ use modules::Head;
 use team::{Team, run_beside};
 use text::Chunker;
 
-/// Tokens of a chunk. The cost of attention grows with their square.
+/// Maximum number of tokens of a chunk. The cost of attention grows with its square.
 const MAX_TOKENS: usize = 256;
-/// Tokens of a batch. Larger batches need more memory and are not faster.
+/// Number of tokens of a batch. Larger batches need more memory and are not faster.
 const BATCH_TOKENS: usize = 1_024;
-/// Questions that may wait.
+/// Maximum number of waiting questions.
 const MAX_WAITING: usize = 256;
 
-/// How a model runs.
+/// Options for running a model.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Threads for questions.
     pub query_threads: usize,
     /// Threads for passages.
     pub index_threads: usize,
-    /// Text before each question. `None`: as the files of the model say.
+    /// Text before each question. `None` uses the prompt in the files of the model.
     pub query_prompt: Option<String>,
-    /// Text before each passage. `None`: as the files of the model say.
+    /// Text before each passage. `None` uses the prompt in the files of the model.
     pub passage_prompt: Option<String>,
 }
 
@@ -72,10 +72,10 @@ impl Default for Options {
     }
 }
 
-/// Why there is no embedding.
+/// The reason why there is no embedding.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The model cannot work now; another attempt makes sense.
+    /// The model cannot work now; a retry may succeed.
     #[error("{0}")]
     Unavailable(String),
     /// The model does not accept this text.
@@ -101,9 +101,9 @@ impl SentenceModel {
     /// Loads the model in `folder`. Blocks for some hundred milliseconds.
     ///
     /// # Errors
-    /// If a file is missing or damaged, or if the model is not supported. The error names the file.
+    /// Fails if a file is missing or damaged, or if the model is not supported. The error names the file.
     pub fn load(folder: &Path, options: &Options) -> io::Result<Self> {
-        // Outside of any pool the first text would start one for the whole process.
+        // Outside a pool, the first text would start one for the whole process.
         let pool = ThreadPoolBuilder::new()
             .num_threads(1)
             .build()
@@ -120,15 +120,15 @@ impl SentenceModel {
         })
     }
 
-    /// Numbers in an embedding.
+    /// Returns the dimension of an embedding.
     pub fn dimension(&self) -> usize {
         self.encoder.head.dimension
     }
 
-    /// Embeds passages: one embedding for each chunk of each text, at least one per text.
+    /// Embeds passages: one embedding per chunk of each text, at least one per text.
     ///
     /// # Errors
-    /// See [`Error`]. No text has embeddings then.
+    /// See [`Error`]. No text is embedded then.
     pub async fn embed_passages(&self, texts: Vec<String>) -> Result<Vec<Vec<Vec<f32>>>, Error> {
         self.run_on(&self.index_team, move |encoder, helpers| {
             encoder.embed_passages(&texts, helpers)
@@ -170,7 +170,8 @@ impl SentenceModel {
     }
 }
 
-/// A text that the model does not accept is refused. A file that can no longer be read says nothing about the text.
+/// Classifies an error: a text that the model does not accept is refused, but an unreadable file is not the fault of
+/// the text.
 fn classify_error(error: &io::Error) -> Error {
     if error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error().is_some() {
         return Error::Unavailable(format!(
@@ -198,7 +199,7 @@ struct Encoder {
     bert: Bert,
     chunker: Chunker,
     head: Head,
-    /// Number of parts that a question is divided into. Constant, so that a text always has the same embedding.
+    /// Number of parts into which a question is divided. Constant, so that a text always has the same embedding.
     shares: usize,
     query_prompt: String,
     passage_prompt: String,
@@ -211,7 +212,7 @@ struct SentenceFile {
     do_lower_case: bool,
 }
 
-/// Newer models have their length here. Models without a limit have a number beyond all integers.
+/// Newer models define their maximum length here. Models without a limit have a number beyond all integers.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct TokenizerFile {
@@ -261,7 +262,7 @@ impl Encoder {
             passage_prompt,
             bert,
         };
-        // Files that do not belong together fail here rather than with the first text.
+        // Files of different models fail here rather than with the first text.
         encoder.embed_query("a first text", &[])?;
         Ok(encoder)
     }
@@ -288,7 +289,7 @@ impl Encoder {
             .collect())
     }
 
-    /// Embeds chunks. Each thread takes a batch of its own, so that no thread waits in the middle.
+    /// Embeds chunks. Each thread processes its own batch, so that threads do not wait for each other.
     fn embed_batches(
         &self,
         chunks: &[Vec<u32>],
@@ -322,7 +323,7 @@ impl Encoder {
         vectors.pop().ok_or_else(|| io::Error::other("no vector"))
     }
 
-    /// Embeds chunks that go through the model together.
+    /// Embeds chunks in one pass through the model.
     fn embed_chunks(
         &self,
         chunks: &[&[u32]],

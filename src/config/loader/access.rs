@@ -60,7 +60,7 @@ impl Loader<'_> {
         None
     }
 
-    /// The issuer whose tokens are accepted, if there is one.
+    /// Returns the issuer whose tokens are accepted, if there is one.
     pub(super) fn oauth(&mut self) -> Option<OAuth> {
         let issuer = self.value(&table::OAUTH_ISSUER);
         let audience = self.value(&table::OAUTH_AUDIENCE);

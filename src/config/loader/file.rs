@@ -1,4 +1,4 @@
-//! The `.env` file: its directory, whether it can be trusted, and its lines. Also checks names with our prefix, which other
+//! The `.env` file: its directory, its trustworthiness, and its lines. Also checks names with our prefix, which other
 //! programs use as well.
 
 use std::fs;
@@ -33,7 +33,7 @@ const FOREIGN: &[&str] = &[
 /// A directory that may have an `.env` file.
 struct Directory {
     path: PathBuf,
-    /// Whether somebody named it, so that it has to exist.
+    /// Whether the directory was named explicitly, so that it must exist.
     is_named: bool,
 }
 
@@ -251,7 +251,7 @@ impl Loader<'_> {
         }
     }
 
-    /// Whether the directory exists and can be trusted.
+    /// Returns whether the directory exists and can be trusted.
     fn is_usable(&mut self, directory: &Directory) -> bool {
         let Directory { path, is_named } = directory;
         match self.sources.user.examine(path) {
@@ -278,7 +278,7 @@ impl Loader<'_> {
     // ---- the file ----------------------------------------------------------------------------------------------------
 
     pub(super) fn read_env_file(&mut self, environment: Option<Environment>) {
-        // Without a known environment, any file would be a guess.
+        // Without a known environment, the choice of a file would be a guess.
         let Some(environment) = environment else {
             return;
         };

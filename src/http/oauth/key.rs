@@ -1,5 +1,5 @@
-//! The keys of the issuer: found by its metadata, cached, and requested again when they grow old or a token names an
-//! unknown key. A token that a known key signed never waits, because keys are refreshed in the background.
+//! The keys of the issuer: found by its metadata, cached, and requested again when they are old or a token names an
+//! unknown key. A token that was signed by a known key never waits, because keys are refreshed in the background.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,25 +18,25 @@ use super::rejection::Rejection;
 use crate::http::body_scan::BodyScan;
 use crate::lifecycle::Supervisor;
 
-/// Longest wait for one answer of the issuer.
+/// Maximum wait for one answer of the issuer.
 const ANSWER: Duration = Duration::from_secs(4);
-/// Longest wait for all answers that one refresh needs.
+/// Maximum wait for all answers that one refresh needs.
 const REFRESH: Duration = Duration::from_secs(10);
-/// Longest answer.
+/// Maximum size of an answer.
 const MAX_ANSWER_BYTES: usize = 512 * 1024;
-/// Most objects and arrays in an answer: a key has a few.
+/// Maximum number of objects and arrays in an answer: a key has a few.
 const MAX_ANSWER_CONTAINERS: usize = 2_000;
-/// Most values in an answer.
+/// Maximum number of values in an answer.
 const MAX_ANSWER_VALUES: usize = 20_000;
-/// Shortest time between two requests to the issuer.
+/// Minimum time between two requests to the issuer.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Keys are refreshed at this age, so that a withdrawn key is soon rejected.
 const FRESH: Duration = Duration::from_secs(300);
-/// Longest use of keys while the issuer does not answer.
+/// Maximum time of using keys while the issuer does not answer.
 const LONGEST_USE: Duration = Duration::from_secs(3600);
-/// Most keys that are kept.
+/// Maximum number of keys.
 const MOST_KEYS: usize = 64;
-/// Most keys that are tried for one token.
+/// Maximum number of keys that are tried for one token.
 const MOST_TRIED: usize = 8;
 
 /// The keys of one issuer.
@@ -57,7 +57,7 @@ struct Source {
 #[derive(Default)]
 struct State {
     keys: Arc<Vec<Key>>,
-    /// When the keys came.
+    /// When the keys were received.
     since: Option<Instant>,
     /// Time of the last request to the issuer, and its error.
     asked: Option<(Instant, Option<String>)>,
@@ -94,7 +94,7 @@ enum Public {
     Ed25519(Vec<u8>),
 }
 
-/// The fields of a JSON Web Key that are used here (RFC 7517, 7518, 8037).
+/// The fields of a JSON Web Key that this module uses (RFC 7517, 7518, 8037).
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
@@ -144,7 +144,7 @@ impl Jwk {
 }
 
 impl Key {
-    /// Whether the token names this key, or none.
+    /// Returns whether the token names this key, or none.
     fn is_meant_by(&self, header: &Header) -> bool {
         header.key.is_none() || self.id == header.key
     }
@@ -193,7 +193,7 @@ impl Keys {
         })
     }
 
-    /// Whether one of the issuer's keys made the signature.
+    /// Returns whether one of the issuer's keys made the signature.
     pub(super) async fn verify(
         &self,
         header: &Header,
@@ -252,7 +252,7 @@ impl Keys {
     async fn request_keys(&self) -> Result<Arc<Vec<Key>>, Rejection> {
         let mut refreshed = self.source.refreshed.subscribe();
         if self.start_refresh() {
-            // All waiting callers share one refresh. Its own time is bounded as well.
+            // All waiting callers share one refresh, whose own time is limited, too.
             let _ = timeout(REFRESH + ANSWER, refreshed.changed()).await;
         }
         let state = self.source.lock_state();

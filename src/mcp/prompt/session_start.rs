@@ -10,9 +10,9 @@ use crate::engine::{
 };
 use crate::mcp::tool::{describe_detail, describe_focus, describe_memory};
 
-/// Ends sections that are cut.
+/// Ends sections that were cut.
 const MORE: &str = "\n… (recall finds more)\n";
-/// Characters of all sections together.
+/// Maximum number of characters of all sections together.
 const BUDGET: usize = 12_000;
 
 pub(super) struct SessionStart;
@@ -101,7 +101,7 @@ impl MemoryPrompt for SessionStart {
     }
 }
 
-/// A part a question, in the order of their weight.
+/// Returns one section per topic, most important first.
 fn list_sections(start: &Start, with_task: bool, entity: Option<&str>) -> Vec<Option<String>> {
     let fitting = if with_task {
         "Lessons from similar situations"
@@ -130,7 +130,7 @@ fn list_sections(start: &Start, with_task: bool, entity: Option<&str>) -> Vec<Op
     ]
 }
 
-/// A review in words.
+/// Describes an open review.
 fn describe_open(open: &OpenReview) -> String {
     let reason = open
         .review
@@ -146,7 +146,7 @@ fn describe_open(open: &OpenReview) -> String {
     )
 }
 
-/// The sections in their order, as far as they fit: the first ones matter most.
+/// Returns the sections in their order, as many as fit: the first ones are the most important.
 fn cut_sections(sections: &[String], budget: usize) -> String {
     let text = sections.concat();
     if text.chars().count() <= budget {

@@ -61,7 +61,7 @@ impl ModelTool for Explore {
     }
 }
 
-/// An entity in a line.
+/// Describes an entity in a line.
 pub(super) fn describe_entity(entity: &EntityView) -> String {
     let mut line = format!(
         "{} [{}]",
@@ -87,7 +87,7 @@ pub(super) fn describe_entity(entity: &EntityView) -> String {
     line
 }
 
-/// A relation in a line.
+/// Describes a relation in a line.
 pub(super) fn describe_relation(relation: &RelationView) -> String {
     let mut line = format!(
         "{} -{}-> {}",

@@ -11,7 +11,7 @@ use crate::domain::Kind;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Detail, Engine, HitView, RecallOutput, RecallParams};
 
-/// Fewest hits whose year is said once, above them.
+/// Minimum number of hits for which the year is printed once above them.
 const LEAST_IN_YEAR: usize = 3;
 
 pub(crate) struct Recall;
@@ -71,7 +71,7 @@ fn cursor_line(output: &RecallOutput) -> Option<String> {
         .map(|cursor| format!("More: cursor {cursor}"))
 }
 
-/// The answer as a model reads it, without the cursor: remarks first, then the hits.
+/// Formats the answer for a model, without the cursor: notes first, then the hits.
 fn print_hits(output: &RecallOutput, detail: Detail, browsing: bool) -> String {
     let mut lines: Vec<String> = output
         .notes
@@ -108,11 +108,11 @@ fn print_hits(output: &RecallOutput, detail: Detail, browsing: bool) -> String {
 /// Values that all hits share, printed once above them.
 #[derive(Default)]
 struct Shared {
-    /// The day of all.
+    /// The common day.
     day: Option<String>,
-    /// The year of most; the others have theirs in the date.
+    /// The most frequent year; other hits have the year in their date.
     year: Option<String>,
-    /// The session of all.
+    /// The common session.
     session: Option<String>,
 }
 
@@ -145,7 +145,7 @@ impl Shared {
         words
     }
 
-    /// The date of a hit with a space before it, as far as it is not said above.
+    /// Returns the date of a hit with a space before it, without the parts printed above.
     fn date_of(&self, hit: &HitView) -> String {
         let day = day(&hit.memory.occurred_at);
         match &self.year {
@@ -161,7 +161,7 @@ impl Shared {
     }
 }
 
-/// The value that several hits have and none lacks.
+/// Returns the value that several hits share and none lacks.
 fn common<'a>(
     hits: &'a [HitView],
     value: impl Fn(&'a HitView) -> Option<&'a str>,
@@ -170,7 +170,7 @@ fn common<'a>(
     (hits.len() > 1 && hits.iter().all(|hit| value(hit) == Some(first))).then(|| first.to_owned())
 }
 
-/// The year of the most hits, if leaving it out of their dates is worth a heading.
+/// Returns the most frequent year, if omitting it from the dates is worth a heading.
 fn usual_year(hits: &[HitView]) -> Option<String> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for hit in hits {
@@ -182,7 +182,8 @@ fn usual_year(hits: &[HitView]) -> Option<String> {
     (count >= LEAST_IN_YEAR).then(|| year.to_owned())
 }
 
-/// ID, kind, day, confidence, size and first line. Most memories are notes, so that this kind is left out.
+/// Formats ID, kind, day, confidence, size and first line. The kind is omitted for notes, the most
+/// frequent kind.
 fn index_line(hit: &HitView, shared: &Shared) -> String {
     let memory = &hit.memory;
     let confidence = hit
@@ -207,7 +208,7 @@ fn index_line(hit: &HitView, shared: &Shared) -> String {
 fn describe_hit(hit: &HitView, shared: &Shared) -> String {
     let memory = &hit.memory;
     let mut text = short_id(&memory.id).to_owned();
-    // Most memories are notes, and a speaker shows that a memory is dialogue.
+    // The kind is omitted for notes, the most frequent kind, and for dialogue with a speaker.
     if memory.kind != Kind::Note && (memory.kind != Kind::Dialogue || memory.speaker.is_none()) {
         text.push_str(&format!(" {}", memory.kind));
     }
@@ -255,7 +256,7 @@ fn describe_hit(hit: &HitView, shared: &Shared) -> String {
     text + &remarks(hit)
 }
 
-/// Remarks on a hit, printed after its text.
+/// Returns notes on a hit, printed after its text.
 fn remarks(hit: &HitView) -> String {
     let mut text = similar(hit);
     if let Some(why) = &hit.why {
@@ -302,7 +303,8 @@ pub(super) fn one_line(text: &str) -> String {
         .join(" ")
 }
 
-/// Marks the lines of a text after the first one, so that none can pass for a hit, a heading or a note.
+/// Marks the lines of a text after the first one, so that none can be mistaken for a hit, a heading or a
+/// note.
 fn indented(text: &str) -> String {
     let text = text.replace("\r\n", "\n");
     text.trim_end()

@@ -7,7 +7,8 @@ use crate::domain::Invalid;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, RememberOutput, RememberParams, StoredView};
 
-/// Larger batches are answered with counts and the memories that deserve attention.
+/// Maximum size of a batch whose memories are all listed; larger ones are answered with counts and
+/// the memories that deserve attention.
 const MOST_LISTED: usize = 50;
 
 pub(crate) struct Remember;
@@ -50,7 +51,7 @@ impl ModelTool for Remember {
     }
 }
 
-/// With what the first line ends: the list of memories follows it, unless it is left out.
+/// Returns the end of the first line: the list of memories follows it, unless it is omitted.
 fn ending(output: &RememberOutput) -> &'static str {
     let listed =
         output.memories.len() <= MOST_LISTED || output.memories.iter().any(deserves_attention);

@@ -1,4 +1,5 @@
-//! Bounds between projects: tokens, limits, and PostgreSQL's own lock behind ours.
+//! Isolation of projects: tokens, quotas, and PostgreSQL's row-level security behind the service's
+//! own checks.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -37,7 +37,8 @@ async fn a_limit_of_memories_holds_exactly(store: Arc<dyn Store>) {
             .len(),
         10
     );
-    // What is there may be said again; others are not concerned; a batch is stored as a whole or not at all.
+    // Stored memories may be repeated; other projects are not affected; a batch is stored completely or not
+    // at all.
     let known = store.get(&scope, &stored[..1], false).await.unwrap()[0]
         .content
         .clone();
@@ -153,10 +154,10 @@ fn rewriting(id: Uuid, content: String, second: i64) -> Update {
     }
 }
 
-/// Bytes that the limit counts for what is not a memory's present state.
+/// The quota of bytes for the history.
 const HISTORY_LIMIT: u64 = 1 << 20;
 
-/// A memory that is rewritten again and again grows only as far as the limit, and goes with all its versions.
+/// A memory that is rewritten repeatedly grows only up to the quota, and is purged with all its versions.
 async fn history_counts_towards_the_limit_of_bytes(store: Arc<dyn Store>) {
     let scope = Scope::new("full", "tester");
     let id = store_one(&*store, &scope, note("first")).await;
@@ -193,7 +194,7 @@ async fn history_counts_towards_the_limit_of_bytes(store: Arc<dyn Store>) {
         (stored + 1, text(stored - 1)),
         "nothing by halves"
     );
-    // A deletion is never refused, but a restoration is.
+    // A deletion is never refused, but a restoration may be.
     forget(&*store, &scope, id, ForgetMode::Delete).await;
     let restored = store
         .forget(&scope, &[id], ForgetMode::Restore, None, at(60))
@@ -206,7 +207,7 @@ async fn history_counts_towards_the_limit_of_bytes(store: Arc<dyn Store>) {
         "{restored:?}"
     );
     an_approved_restoration_is_refused(&*store, &scope, id).await;
-    // What expires makes room.
+    // Expired history frees space.
     let expiry = Expiry {
         history_before: Some(at(10)),
         keys_before: None,
@@ -221,7 +222,7 @@ async fn history_counts_towards_the_limit_of_bytes(store: Arc<dyn Store>) {
         .forget(&scope, &[id], ForgetMode::Restore, None, at(61))
         .await
         .unwrap();
-    // A purge takes the history along: the whole limit is free again.
+    // A purge removes the history, too: the whole quota is free again.
     forget(&*store, &scope, id, ForgetMode::Purge).await;
     let full: Vec<NewMemory> = (0..16)
         .map(|number| note(&format!("{number:02}{}", "y".repeat(65_000))))
@@ -304,7 +305,7 @@ async fn a_limit_of_bytes_holds_exactly_in_postgres() {
     .await;
 }
 
-/// What was approved is held to the limit of bytes like any other change.
+/// An approved change is subject to the quota of bytes like any other change.
 async fn an_approved_change_is_held_to_the_limit(store: Arc<dyn Store>) {
     let scope = Scope::new("full", "tester");
     let id = store_one(
@@ -431,7 +432,7 @@ fn related(from: u32, to: u32) -> Links {
     }
 }
 
-/// What is not a memory does not grow without bound, either.
+/// The number of other objects is limited, too.
 async fn a_limit_of_entries_holds(store: Arc<dyn Store>) {
     let (scope, other) = (Scope::new("full", "tester"), Scope::new("empty", "tester"));
     let tasks = (0..12).map(|number| {
@@ -466,7 +467,7 @@ async fn a_limit_of_entries_holds(store: Arc<dyn Store>) {
     let known = store.entities(&scope, &names).await.unwrap();
     assert_eq!(known.len(), 4);
     let number = |index: usize| known[index].name[1..].parse::<u32>().unwrap();
-    // What is there may be named again; a memory that would bring one more is not stored.
+    // Existing names may be repeated; a memory that would add another one is not stored.
     store
         .link(&scope, &named(number(0)..number(0) + 1), at(2))
         .await

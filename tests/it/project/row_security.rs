@@ -102,7 +102,7 @@ async fn check_writes_of_one_project(connection: &mut PgConnection, role: &str) 
     );
     run(connection, "RESET ROLE".to_owned()).await.unwrap();
     assert_eq!(count(connection, "memory").await, 3);
-    // The role has no way to tokens but reading their hashes.
+    // The role cannot access tokens except by reading their hashes.
     run(connection, format!("SET ROLE \"{role}\""))
         .await
         .unwrap();
@@ -139,7 +139,7 @@ async fn list_secured_tables(connection: &mut PgConnection, role: &str) -> Vec<(
     tables
 }
 
-/// The same for what is no memory: entities, relations, mentions, working memory, reviews.
+/// Checks the isolation of entities, relations, mentions, working memory and reviews.
 #[tokio::test]
 async fn postgres_itself_keeps_graph_focus_and_reviews_apart() {
     needs!(Postgres);
@@ -177,7 +177,7 @@ async fn postgres_itself_keeps_graph_focus_and_reviews_apart() {
     for (table, each) in rows {
         assert_eq!(count(&mut connection, table).await, 2 * each, "{table}");
     }
-    // What rests on another row goes with it.
+    // Dependent rows are deleted with the row that they refer to.
     for table in [
         "mention",
         "relation",
@@ -263,7 +263,7 @@ async fn rights_that_a_restored_dump_lacks_are_given_again() {
     assert!(again.tokens().await.unwrap().is_empty());
 }
 
-/// A statement that forgot its condition shows what it would show: the rows of the scope.
+/// A statement without its condition shows only the rows of the scope.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_change_hands_without_mixing_projects() {
     needs!(Postgres);
@@ -329,7 +329,7 @@ async fn without_row_security_everything_works_as_the_owner() {
     );
 }
 
-/// What an owner of a database has on a managed server: no superuser, and perhaps not even the right to make roles.
+/// An owner of a database on a managed server is no superuser, and may even lack the right to create roles.
 #[tokio::test]
 async fn a_plain_owner_gets_row_security_when_the_role_is_there() {
     needs!(Postgres);
@@ -390,7 +390,7 @@ async fn a_plain_owner_gets_row_security_when_the_role_is_there() {
     run(&mut admin, tidy).await.unwrap();
 }
 
-/// Managed servers keep extensions in a schema of their own, which nobody may use unless told so.
+/// Managed servers install extensions in a separate schema, whose use must be granted.
 #[tokio::test]
 async fn row_security_reaches_pgvector_in_another_schema() {
     needs!(Postgres);
@@ -420,7 +420,7 @@ async fn row_security_reaches_pgvector_in_another_schema() {
         "{error}"
     );
 
-    // An owner who may grant the right grants it without being asked.
+    // An owner who may grant the right does so without being asked.
     for way in [VectorSearch::Exact, VectorSearch::Index] {
         let store = database
             .store()

@@ -67,7 +67,7 @@ async fn tokens_live_and_end(store: &dyn Store) {
     ] {
         assert!(matches!(error, StoreError::TokenUnknown { .. }), "{error}");
     }
-    // The name is free again.
+    // The name is available again.
     store.create_token(&token("laptop", 9)).await.unwrap();
     assert_eq!(store.tokens().await.unwrap()[1], token("laptop", 9));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// How many statements stored the memories.
+/// Counts the statements that stored the memories.
 async fn statements(database: &Database) -> i64 {
     let counted = sqlx::query_scalar("SELECT count(DISTINCT xmin::text) FROM memory");
     counted
@@ -59,7 +59,7 @@ async fn small_stores_at_the_same_time_share_a_statement() {
     );
     assert_eq!(same.iter().filter(|answer| answer.created).count(), 1);
 
-    // Of those who share, only the one with the fault fails.
+    // Of the callers that share a statement, only the one with the fault fails.
     let others: Vec<Vec<NewMemory>> = (0..9)
         .map(|number| match number {
             4 => vec![note("beside it"), said(1, "as it was not said")],
@@ -84,7 +84,7 @@ async fn small_stores_at_the_same_time_share_a_statement() {
     assert!(search(&postgres, "beside it").await.unwrap().is_empty());
 }
 
-/// The statement is that of a caller who goes away; the work is done all the same, and once.
+/// The caller that sends the shared statement is cancelled; the work is still done, and only once.
 #[tokio::test]
 async fn nothing_is_lost_with_a_caller_who_stores_for_others() {
     needs!(Postgres);
@@ -104,7 +104,7 @@ async fn nothing_is_lost_with_a_caller_who_stores_for_others() {
         let mut watching = database.connection().await;
         let blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
         let end = Instant::now() + Duration::from_secs(10);
-        // The first, and the second with the third.
+        // The first, and the second together with the third.
         while sqlx::query_scalar::<_, i64>(blocked)
             .fetch_one(&mut watching)
             .await
@@ -163,7 +163,7 @@ async fn two_servers_work_side_by_side() {
         tokio::spawn(async move {
             let mut acknowledged = Vec::new();
             for round in 0..25 {
-                // The same three texts from all, in opposite orders, and one of its own.
+                // All callers store the same three texts, in opposite orders, and one different text each.
                 let mut items: Vec<NewMemory> = (0..3)
                     .map(|n| note(format!("shared {round} {n}")))
                     .collect();

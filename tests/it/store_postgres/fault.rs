@@ -44,7 +44,7 @@ async fn a_database_that_is_silent_or_away_is_named_in_time() {
     }
 }
 
-/// Tools still read; but the service is not ready, since what it is there for does not work.
+/// Tools still read, but the service is not ready, because it cannot do its main task.
 #[tokio::test]
 async fn a_server_that_accepts_no_writes_is_not_ready() {
     needs!(Postgres);
@@ -61,7 +61,7 @@ async fn a_server_that_accepts_no_writes_is_not_ready() {
         assert!(error.to_string().contains("accepts no writes"), "{error}");
     };
     says(&database.store().prepare().await.unwrap_err());
-    // Sessions from before keep what they began with; a write that fails ends them.
+    // Existing sessions keep their settings; a failed write ends them.
     store.close().await;
     let later = database.store();
     says(&later.prepare().await.unwrap_err());
@@ -151,7 +151,7 @@ async fn setup_errors_name_missing_rights() {
         .await
         .unwrap();
     expect_setup_error(options(), "CREATE EXTENSION vector").await;
-    // A grant is named only where it helps.
+    // A grant is advised only if it helps.
     let grant = format!(
         "GRANT CREATE ON DATABASE \"{}\" TO \"{role}\"",
         options().get_database().unwrap()
@@ -188,7 +188,7 @@ async fn setup_errors_name_missing_rights() {
         .execute("CREATE EXTENSION IF NOT EXISTS vector")
         .await
         .unwrap();
-    // With the extension there, no more rights are needed.
+    // With the extension installed, no more rights are needed.
     let store = open_store(options());
     store.prepare().await.unwrap();
     assert!(
@@ -280,14 +280,14 @@ async fn a_deep_check_reads_the_pages_of_indexes_with_amcheck() {
             checked => panic!("{checked:?}"),
         };
     unchecked(&store, "CREATE EXTENSION amcheck").await;
-    // In a schema of its own, which is not searched.
+    // In a separate schema that is not on the search path.
     let install = "CREATE SCHEMA \"Tools\"; CREATE EXTENSION amcheck SCHEMA \"Tools\"";
     sqlx::raw_sql(install).execute(&mut owner).await.unwrap();
     assert_eq!(
         store.inspect_index_pages().await.unwrap(),
         IndexPages::Checked(Vec::new())
     );
-    // An index whose order changed, as after an upgrade of the library that compares texts.
+    // An index whose order changed, as after an upgrade of the collation library.
     let damage = "CREATE FUNCTION fickle(bigint, bigint) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT btint8cmp($1, $2)'; \
         CREATE OPERATOR CLASS fickle_ops FOR TYPE bigint USING btree AS OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, \
         OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 fickle(bigint, bigint); \
@@ -304,7 +304,7 @@ async fn a_deep_check_reads_the_pages_of_indexes_with_amcheck() {
             .contains("REINDEX INDEX CONCURRENTLY memory_fickle"),
         "{findings:?}"
     );
-    // A role that may not use it.
+    // A role without the right to use it.
     let role = format!("reader_{}", Uuid::new_v4().simple());
     let grants = format!(
         "CREATE ROLE {role} LOGIN PASSWORD 'x'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
@@ -348,7 +348,7 @@ async fn a_write_that_the_server_refuses_is_remembered_until_one_succeeds() {
         ))
     };
     sqlx::raw_sql(set("on")).execute(&mut owner).await.unwrap();
-    // Sessions keep what they began with.
+    // Sessions keep their initial settings.
     let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
         WHERE datname = current_database() AND pid <> pg_backend_pid()";
     sqlx::raw_sql(others).execute(&mut owner).await.unwrap();

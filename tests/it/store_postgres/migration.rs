@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Databases from before the counting hold history already.
+/// Databases from before the migration that counts versions already have a history.
 #[tokio::test]
 async fn earlier_versions_are_counted_by_the_migration() {
     needs!(Postgres);
@@ -53,7 +53,7 @@ async fn earlier_versions_are_counted_by_the_migration() {
     store.close().await;
 }
 
-/// Vectors of 32-bit numbers, as databases before migration 6 have them, are found after it and indexed anew.
+/// Vectors of 32-bit numbers, as in databases before migration 6, are found after it and indexed again.
 #[tokio::test]
 async fn vectors_stay_when_they_become_halves() {
     needs!(Postgres);

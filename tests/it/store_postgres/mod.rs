@@ -1,4 +1,4 @@
-//! The PostgreSQL store: the contract, and what is PostgreSQL's own.
+//! The PostgreSQL store: the contract, and PostgreSQL's own properties.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,7 +44,7 @@ async fn fresh() -> Option<Fixture> {
 
 contract_tests!(postgres, crate::store_postgres::fresh);
 
-/// The index of vectors passes the same contract as the comparison with all of them.
+/// The vector index passes the same contract as the exact comparison.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_vector_index_finds_what_arithmetic_finds() {
     let database = Database::migrated().await;

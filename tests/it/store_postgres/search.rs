@@ -2,13 +2,13 @@
 
 use super::*;
 
-/// Else a bulk load would go on with plans for empty tables until the server itself looks.
+/// Otherwise a bulk load would use plans for empty tables until the server analyzes them.
 #[tokio::test]
 async fn tables_that_have_grown_are_analyzed() {
     needs!(Postgres);
     let (database, postgres) = prepared().await;
     let mut connection = database.connection().await;
-    // The server looks at nothing by itself meanwhile.
+    // The server analyzes nothing by itself meanwhile.
     connection
         .execute("ALTER TABLE memory SET (autovacuum_enabled = false)")
         .await
@@ -25,7 +25,7 @@ async fn tables_that_have_grown_are_analyzed() {
             .await
             .unwrap();
         assert_eq!(counted, filled);
-        // A session tells what it changed with a later transaction, or when it was idle for a while.
+        // A session reports its changes with a later transaction, or after it was idle for a while.
         let changes = "SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'memory'";
         let end = Instant::now() + Duration::from_secs(30);
         while sqlx::query_scalar::<_, i64>(changes)
@@ -92,7 +92,8 @@ async fn another_language_rebuilds_the_index() {
     assert!(answer[0].created);
 }
 
-/// Of many memories the nearest come from the index, under row-level security; what a filter leaves is found whole.
+/// With many vectors, the nearest come from the index, under row-level security; if a filter leaves few, all of them
+/// are found.
 #[tokio::test]
 async fn the_nearest_of_many_are_found_by_the_index() {
     needs!(Postgres);
@@ -103,7 +104,7 @@ async fn the_nearest_of_many_are_found_by_the_index() {
     let mut connection = database.connection().await;
     fill_with_vectors(&mut connection).await;
     store.prepare_vectors("m", 8).await.unwrap();
-    // The store counts 12,000 memories, which are many among all.
+    // The store counts 12,000 memories, which is a large share of all.
     let counted = "INSERT INTO corpus (project_id, shard, documents, total_length) \
         SELECT p.id, 0, 12000, 24000 FROM project p";
     sqlx::raw_sql(counted)
@@ -163,7 +164,7 @@ async fn the_nearest_of_many_are_found_by_the_index() {
         "{found:?}"
     );
 
-    // The server counts the scans of an index when a session rests.
+    // The server counts index scans when a session is idle.
     let end = Instant::now() + Duration::from_secs(20);
     loop {
         let count =
@@ -194,7 +195,7 @@ async fn fill_with_vectors(connection: &mut sqlx::PgConnection) {
     sqlx::raw_sql(fill).execute(connection).await.unwrap();
 }
 
-/// A word that is nowhere stored is guessed at without reading the words behind it, also under row-level security.
+/// Finds substitutes for an unknown word without reading the words after it, even under row-level security.
 #[tokio::test]
 async fn similar_words_are_found_without_reading_all_words() {
     needs!(Postgres);
@@ -228,7 +229,7 @@ async fn similar_words_are_found_without_reading_all_words() {
     );
 }
 
-/// A late page costs no more than the first one, also under row-level security.
+/// A late page costs no more than the first one, even under row-level security.
 #[tokio::test]
 async fn a_late_page_does_not_read_those_before() {
     needs!(Postgres);
@@ -265,7 +266,7 @@ async fn a_late_page_does_not_read_those_before() {
     );
 }
 
-/// How many entries of an index were read, when all sessions have ended: that is when the server counts what they did.
+/// Returns the number of index entries read after all sessions ended, because the server counts them then.
 async fn read_through(database: &Database, index: &str) -> i64 {
     let mut connection = database.connection().await;
     let others = "SELECT count(*) FROM pg_stat_activity \
