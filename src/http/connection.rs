@@ -311,7 +311,7 @@ pub(super) async fn serve_connection(
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 served = connection.as_mut() => served,
-                // An incomplete head is no request yet, so the drain does not wait for it.
+                // An incomplete head does not count as a request, so the drain does not wait for it.
                 () = tokio::time::sleep(HEAD_GRACE) => {
                     if matches!(activity.progress().phase, Phase::Waiting { .. }) {
                         return;

@@ -41,7 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Backends use the interface that they implement, never each other.
 const BACKENDS: &[&str] = &["postgres", "sqlite"];
 
-/// Most lines of a source file or script; longer ones have to be split.
+/// Maximum number of lines of a source file or script; longer ones must be split.
 const MOST_LINES: usize = 800;
 
 /// Folders with code and scripts.

@@ -233,7 +233,7 @@ async fn send_invalid_calls(client: &Client, key: &str) {
     }
 }
 
-/// Sends canaries in messages that are no valid calls of tools.
+/// Sends canaries in messages that are not valid calls of tools.
 async fn send_invalid_messages(client: &Client, strangers: &Client) {
     for body in [
         json!({ "jsonrpc": "2.0", "id": canary("request"), "method": "tools/list", "params": { "cursor": canary("page") } }),

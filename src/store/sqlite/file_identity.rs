@@ -28,7 +28,7 @@ impl FileId {
         })
     }
 
-    /// Other systems prevent that an open file is deleted or replaced.
+    /// Other systems prevent the deletion and replacement of an open file.
     #[cfg(not(unix))]
     fn at(_: &Path) -> Option<Self> {
         Some(Self {

@@ -85,7 +85,7 @@ fn read_exact_at(file: &File, buffer: &mut [u8]) -> std::io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, 0)
 }
 
-/// Other systems prevent that an open file is truncated.
+/// Other systems prevent the truncation of an open file.
 #[cfg(not(unix))]
 fn read_exact_at(_: &File, _: &mut [u8]) -> std::io::Result<()> {
     Err(std::io::ErrorKind::Unsupported.into())

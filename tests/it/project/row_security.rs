@@ -329,7 +329,7 @@ async fn without_row_security_everything_works_as_the_owner() {
     );
 }
 
-/// An owner of a database on a managed server is no superuser, and may even lack the right to create roles.
+/// An owner of a database on a managed server is not a superuser, and may even lack the right to create roles.
 #[tokio::test]
 async fn a_plain_owner_gets_row_security_when_the_role_is_there() {
     needs!(Postgres);

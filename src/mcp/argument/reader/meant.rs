@@ -1,4 +1,4 @@
-//! Arguments in another position than in the schema: inside an additional object, or as a word next to the field whose
+//! Arguments that are not where the schema expects them: inside an additional object, or as a word next to the field whose
 //! value it is.
 
 use rmcp::model::JsonObject;
