@@ -33,8 +33,8 @@ fn quoting_files() -> Vec<PathBuf> {
     files
 }
 
-/// Finds the commands in a text: after the program's name, and between backticks without it (`token create
-/// NAME`).
+/// Finds the commands in a text: after the program's name, and between backticks without it
+/// (`token create NAME`).
 fn quoted_commands(text: &str) -> Vec<String> {
     let program = Cli::command();
     let families: Vec<&str> = program

@@ -6,8 +6,8 @@
 //! other users cannot write, never from the working directory unless the user names it.
 //!
 //! To add a setting, add a `static` with its parser and its entry in `SETTINGS` (`setting.rs`), a field in
-//! `settings.rs`, and the line in `loader.rs` that fills the field. Then run `cargo run -- config markdown >
-//! docs/configuration.md`.
+//! `settings.rs`, and the line in `loader.rs` that fills the field. Then run
+//! `cargo run -- config markdown > docs/configuration.md`.
 
 mod config_file;
 mod credential;

@@ -38,8 +38,8 @@ pub fn reciprocal_rank(ranks: &[usize]) -> f64 {
     ranks.iter().min().map_or(0.0, |rank| 1.0 / to_float(*rank))
 }
 
-/// Returns the normalized discounted cumulative gain with gains of 0 and 1: `sum(1 / log2(rank + 1)) over the right
-/// ones in the first k`, divided by the same sum of the best possible list.
+/// Returns the normalized discounted cumulative gain with gains of 0 and 1:
+/// `sum(1 / log2(rank + 1)) over the right ones in the first k`, divided by the same sum of the best possible list.
 #[must_use]
 pub fn ndcg_at(k: usize, ranks: &[usize], right: usize) -> f64 {
     let gain = |rank: usize| 1.0 / (to_float(rank) + 1.0).log2();

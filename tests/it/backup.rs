@@ -422,8 +422,8 @@ fn a_saved_file_and_its_directory_are_on_the_disk_in_the_end() {
             calls.any(|line| is_wanted(line))
         };
         let is_folder = |line: &str| {
-            // The line of a call may be interrupted by another thread: `fsync(9</folder>
-            // <unfinished ...>`.
+            // The line of a call may be interrupted by another thread:
+            // `fsync(9</folder> <unfinished ...>`.
             let path = format!("<{}>", folder.display());
             line.contains(&format!("{path})")) || line.contains(&format!("{path} <unfinished"))
         };
