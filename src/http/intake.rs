@@ -27,6 +27,8 @@ use crate::mcp::{Identity, MemoryServer};
 
 /// A body without new bytes for this time is abandoned.
 const STALL: Duration = Duration::from_secs(10);
+/// The same for a body that is refused anyway: the rest of it is only read for the ID.
+const REFUSED_STALL: Duration = Duration::from_millis(500);
 /// Maximum number of bytes of a refused body that are still read, so that its client sees the answer with the ID from
 /// its end.
 const MAX_DRAINED: usize = 16 * 1024 * 1024;
@@ -114,7 +116,7 @@ pub(super) async fn take_in(
     }
     let deadline = Instant::now() + intake.request_timeout;
     let (parts, body) = request.into_parts();
-    let received = match intake.receive(body, deadline).await {
+    let received = match intake.receive(&parts.headers, body, deadline).await {
         Ok(received) => received,
         Err(error) => return error.into_response(),
     };
@@ -166,9 +168,18 @@ impl Intake {
     }
 
     /// Reads and scans the body. An error has the ID as far as it was read.
-    async fn receive(&self, body: Body, deadline: Instant) -> Result<Received, RpcError> {
+    async fn receive(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        deadline: Instant,
+    ) -> Result<Received, RpcError> {
+        let announced = announced_size(&body);
+        if self.is_refused_unread(announced, headers) {
+            return Err(self.too_large());
+        }
         let mut scan = BodyScan::default();
-        let collected = self.collect(body, &mut scan, deadline).await;
+        let collected = self.collect(body, announced, &mut scan, deadline).await;
         match collected {
             Ok((bytes, share)) => Ok(Received { bytes, scan, share }),
             Err(error) => Err(error.with_id(scan.id())),
@@ -178,16 +189,24 @@ impl Intake {
     async fn collect(
         &self,
         mut body: Body,
+        announced: usize,
         scan: &mut BodyScan,
         deadline: Instant,
     ) -> Result<(Vec<u8>, Option<Share>), RpcError> {
-        let announced = body
-            .size_hint()
-            .exact()
-            .and_then(|size| usize::try_from(size).ok())
-            .unwrap_or(0);
-        let (mut collected, mut total, mut refusal) = (Collected::default(), 0_usize, None);
-        while let Some(frame) = next_frame(&mut body, deadline).await? {
+        let (mut collected, mut total) = (Collected::default(), 0_usize);
+        let mut refusal = (announced > self.max_body_bytes).then(|| self.too_large());
+        loop {
+            let stall = if refusal.is_some() {
+                REFUSED_STALL
+            } else {
+                STALL
+            };
+            let frame = match next_frame(&mut body, deadline, stall).await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                // The first problem is the reason of the refusal.
+                Err(error) => return Err(refusal.unwrap_or(error)),
+            };
             total = total.saturating_add(frame.len());
             scan.push(&frame);
             if refusal.is_some() {
@@ -217,6 +236,14 @@ impl Intake {
             Some(refusal) => Err(refusal),
             None => Ok((collected.bytes, collected.share)),
         }
+    }
+
+    /// Whether a body is refused before any of it is read: it is far too large, or its client waits for permission to
+    /// send it.
+    fn is_refused_unread(&self, announced: usize, headers: &HeaderMap) -> bool {
+        let is_too_large = announced > self.max_body_bytes;
+        let is_far_too_large = announced > self.max_body_bytes.saturating_add(MAX_DRAINED);
+        is_far_too_large || is_too_large && headers.contains_key(header::EXPECT)
     }
 
     fn too_large(&self) -> RpcError {
@@ -253,13 +280,20 @@ impl Intake {
     }
 }
 
-/// Returns the next bytes of the body.
+/// The size that the head of a request announces; 0 if it announces none.
+fn announced_size(body: &Body) -> usize {
+    let size = body.size_hint().exact().unwrap_or(0);
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+/// The next bytes of the body, which must arrive within `stall`.
 async fn next_frame(
     body: &mut Body,
     deadline: Instant,
+    stall: Duration,
 ) -> Result<Option<axum::body::Bytes>, RpcError> {
     loop {
-        let frame = match timeout_at(deadline, timeout(STALL, body.frame())).await {
+        let frame = match timeout_at(deadline, timeout(stall, body.frame())).await {
             Ok(Ok(None)) => return Ok(None),
             Ok(Ok(Some(Ok(frame)))) => frame,
             Ok(Ok(Some(Err(_)))) => {
