@@ -12,6 +12,7 @@ pub mod eval;
 pub mod http;
 pub mod jobs;
 pub mod mcp;
+mod outbound;
 pub mod store;
 pub mod transfer;
 

@@ -1,8 +1,8 @@
 //! An endpoint that is compatible with OpenAI: Ollama, TEI, vLLM, llama.cpp, OpenAI and others.
 //!
-//! Texts are sent in batches. Temporary failures (429, 5xx, a broken connection) are retried after the time that the
-//! endpoint requests; if they persist, the batch fails and is tried again later. A question has a single attempt,
-//! because a caller waits for it.
+//! Texts are sent in batches. Temporary failures (429, 5xx, a broken connection) are retried, after the time that the
+//! endpoint requests; after that the caller waits. A question is repeated only after a broken connection, because a caller
+//! waits for it.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use reqwest::{Client, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+
+use crate::outbound;
 
 use super::{EmbedError, Embedder, Model, Prefixes, Vector, normalize_vector, with_space};
 
@@ -159,9 +161,9 @@ impl HttpEmbedder {
     /// # Errors
     /// Fails if the endpoint does not answer, or not with a vector.
     pub async fn connect(options: HttpOptions) -> Result<Self, EmbedError> {
-        // A redirect would send the texts, and perhaps the key, to an address that is not configured.
+        // A redirect to another address would send the texts, and perhaps the key, to a server that is not configured.
         let client = client_builder(CONNECT, ANSWER)
-            .redirect(reqwest::redirect::Policy::none())
+            .redirect(outbound::follow_same_origin_with_body())
             .build()
             .map_err(|error| EmbedError::unavailable(describe_error(&error)))?;
         let endpoint = Endpoint { client, options };
@@ -210,14 +212,22 @@ impl HttpEmbedder {
     }
 }
 
+/// Returns the error for a redirect that was not followed.
+fn describe_redirect(response: &reqwest::Response) -> EmbedError {
+    let target = outbound::redirect_target(response);
+    let target = target.map_or(String::new(), |target| format!(" to {target}"));
+    EmbedError::unavailable(format!(
+        "the embedding endpoint answered {} with a redirect{target}: redirects are not followed to another address, because \
+         they would send the texts there, nor with a status that drops the texts; set MEMORY_EMBEDDER_URL to the final \
+         address",
+        response.status()
+    ))
+}
+
 /// Returns the error for an answer without success.
 fn classify_status(status: StatusCode, retry_after: Option<Duration>) -> EmbedError {
     let reason = format!("the embedding endpoint answered {status}");
     let hint = match status {
-        status if status.is_redirection() => {
-            "redirects are not followed, because they would send the texts elsewhere; set MEMORY_EMBEDDER_URL to the \
-             final address"
-        }
         StatusCode::BAD_REQUEST
         | StatusCode::PAYLOAD_TOO_LARGE
         | StatusCode::UNPROCESSABLE_ENTITY => return EmbedError::Refused(reason.into()),
@@ -234,6 +244,29 @@ fn classify_status(status: StatusCode, retry_after: Option<Duration>) -> EmbedEr
 }
 
 impl Endpoint {
+    /// Sends a request, once more if the connection broke: an endpoint may have closed a connection that was kept open.
+    async fn send(&self, body: &Request<'_>) -> Result<reqwest::Response, reqwest::Error> {
+        match self.send_once(body).await {
+            Err(error) if outbound::is_broken_connection(&error) => {
+                tokio::time::sleep(outbound::pause_after(1)).await;
+                self.send_once(body).await
+            }
+            result => result,
+        }
+    }
+
+    async fn send_once(&self, body: &Request<'_>) -> Result<reqwest::Response, reqwest::Error> {
+        let mut request = self
+            .client
+            .post(format!("{}/embeddings", self.options.url))
+            .json(body)
+            .timeout(ANSWER);
+        if let Some(key) = &self.options.key {
+            request = request.bearer_auth(key.expose_secret());
+        }
+        request.send().await
+    }
+
     async fn request_vectors(
         &self,
         texts: &[String],
@@ -244,22 +277,17 @@ impl Endpoint {
             input: texts,
             encoding_format: "float",
         };
-        let mut request = self
-            .client
-            .post(format!("{}/embeddings", self.options.url))
-            .json(&body)
-            .timeout(ANSWER);
-        if let Some(key) = &self.options.key {
-            request = request.bearer_auth(key.expose_secret());
-        }
         let passing = |error: reqwest::Error| {
             EmbedError::unavailable(format!(
                 "the embedding endpoint cannot be reached: {}",
                 describe_error(&error)
             ))
         };
-        let response = request.send().await.map_err(passing)?;
+        let response = self.send(&body).await.map_err(passing)?;
         let status = response.status();
+        if status.is_redirection() {
+            return Err(describe_redirect(&response));
+        }
         let retry_after = response
             .headers()
             .get(RETRY_AFTER)

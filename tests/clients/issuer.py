@@ -45,6 +45,10 @@ class Issuer:
         self.hangs = threading.Event()
         # The answers that never end: metadata, keys.
         self.endless: set[str] = set()
+        # How many of the next requests are not answered: the connection breaks.
+        self.breaks = 0
+        # The next answers: status and headers.
+        self.next: list[tuple[int, dict[str, str]]] = []
         issuer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -77,6 +81,16 @@ class Issuer:
                 issuer.requests.append(self.path)
                 while issuer.hangs.is_set():
                     time.sleep(0.05)
+                if issuer.breaks > 0:
+                    issuer.breaks -= 1
+                    self.close_connection = True
+                    return None
+                if issuer.next:
+                    status, headers = issuer.next.pop(0)
+                    self.send_response(status)
+                    for name, value in ({"Content-Length": "0"} | headers).items():
+                        self.send_header(name, value)
+                    return self.end_headers()
                 if ("keys" if self.path == "/keys" else "metadata") in issuer.endless:
                     return self.answer_endlessly()
                 known = f"{issuer.path}/.well-known/openid-configuration" if issuer.oidc \

@@ -163,6 +163,30 @@ async def test_new_keys_are_fetched_but_not_for_a_flood_of_unknown_keys(service,
     refused(service, issuer.token(old), "no such key")
 
 
+@pytest.mark.parametrize("trouble", ["a broken connection", "two broken connections", "503", "429"])
+async def test_a_trouble_that_passes_does_not_refuse_a_token(service, issuer, trouble):
+    issuer.breaks = {"a broken connection": 1, "two broken connections": 2}.get(trouble, 0)
+    issuer.next = [(int(trouble), {})] if trouble.isdigit() else []
+    assert show(service, issuer.token()).status == 200
+
+
+async def test_redirects_of_the_issuer_are_followed_to_its_own_address_only(service, issuer):
+    issuer.next = [(302, {"Location": "/.well-known/oauth-authorization-server"})]
+    assert show(service, issuer.token()).status == 200
+
+
+async def test_a_redirect_to_another_address_is_an_error_that_names_it(service, issuer):
+    elsewhere = Issuer(AUDIENCE)
+    try:
+        target = {"Location": f"{elsewhere.base}/keys?secret=1"}
+        issuer.next = [(307, target), (307, target)]
+        answer = show(service, issuer.token())
+        assert answer.status == 503 and f"redirects to {elsewhere.base}/keys;" in answer.json["error"], answer
+        assert "secret" not in answer.json["error"] and not elsewhere.requests
+    finally:
+        elsewhere.close()
+
+
 async def test_an_unreachable_issuer_refuses_tokens_but_the_service_stays_ready(service, issuer):
     static = issuer.token()
     port = issuer.port

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("domain", &[]),
-    ("embed", &["domain"]),
+    ("outbound", &[]),
+    ("embed", &["domain", "outbound"]),
     // Modules of the crate `service-kit`.
     ("lifecycle", &[]),
     ("telemetry", &[]),
@@ -18,7 +19,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("transfer", &["domain", "store"]),
     ("jobs", &["domain", "embed", "engine", "lifecycle", "store"]),
     ("mcp", &["domain", "engine"]),
-    ("http", &["config", "domain", "engine", "lifecycle", "mcp"]),
+    (
+        "http",
+        &["config", "domain", "engine", "lifecycle", "mcp", "outbound"],
+    ),
     (
         "cli",
         &[

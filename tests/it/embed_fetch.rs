@@ -337,6 +337,23 @@ async fn a_hub_keeps_large_files_elsewhere_and_stumbles() {
 }
 
 #[tokio::test]
+async fn an_endless_redirect_is_an_error_that_names_its_target() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hub, url) = hub(small_model()).await;
+    hub.lock().unwrap().storage = Some(url.clone());
+    let plan = plan("owner/small", dir.path(), Some(url.clone()));
+    let error = plan
+        .fetch(&Meter::new(false))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains(&format!("redirects to {url}/")), "{error}");
+    assert!(!error.contains("signature"), "{error}");
+    let requests = hub.lock().unwrap().requests.len();
+    assert!(requests < 20, "{requests} requests");
+}
+
+#[tokio::test]
 async fn a_hub_that_gives_nothing_is_told_apart() {
     let dir = tempfile::tempdir().unwrap();
     let (hub, url) = hub(small_model()).await;

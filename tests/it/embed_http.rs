@@ -321,6 +321,77 @@ async fn a_redirect_does_not_forward_texts() {
             error.contains("MEMORY_EMBEDDER_URL") && error.contains("redirects are not followed"),
             "{error}"
         );
+        assert!(
+            error.contains(&format!("{}/embeddings", target.url)),
+            "{error}"
+        );
     }
     assert_eq!(*elsewhere.lock().unwrap(), 0, "a text was forwarded");
+}
+
+#[tokio::test]
+async fn a_redirect_to_the_same_address_is_followed_with_the_texts() {
+    for (status, is_followed) in [(307, true), (308, true), (301, false), (302, false)] {
+        let (told, options) = server().await;
+        let redirect = move || async move {
+            let location = [("location", "/v1/embeddings")];
+            (StatusCode::from_u16(status).unwrap(), location).into_response()
+        };
+        let inner = options.url.strip_suffix("/v1").unwrap().to_owned();
+        // A proxy in front of the endpoint, on the same address.
+        let router = Router::new()
+            .route("/old/embeddings", post(redirect))
+            .route("/v1/embeddings", post(embeddings))
+            .with_state(Arc::clone(&told));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/old", listener.local_addr().unwrap());
+        assert_ne!(url, inner);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let connected = HttpEmbedder::connect(HttpOptions { url, ..options }).await;
+        assert_eq!(connected.is_ok(), is_followed, "{status}: {connected:?}");
+        assert_eq!(count(&told), usize::from(is_followed), "{status}");
+    }
+}
+
+/// A listener that resets its first connections and then answers; the number of connections it had.
+async fn resetting(resets: usize) -> (Arc<Mutex<usize>>, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let connections = Arc::new(Mutex::new(0));
+    let counter = Arc::clone(&connections);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let number = {
+                let mut counter = counter.lock().unwrap();
+                *counter += 1;
+                *counter
+            };
+            let mut space = [0; 4096];
+            let _ = stream.read(&mut space).await;
+            if number <= resets {
+                // Unread bytes make the end a reset.
+                continue;
+            }
+            let body = r#"{"data":[{"index":0,"embedding":[1,2,3]}]}"#;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    (connections, url)
+}
+
+#[tokio::test]
+async fn a_broken_connection_is_tried_once_more() {
+    for (resets, is_connected, attempts) in [(0, true, 1), (1, true, 2), (5, false, 2)] {
+        let (connections, url) = resetting(resets).await;
+        let (_, options) = server().await;
+        let connected = HttpEmbedder::connect(HttpOptions { url, ..options }).await;
+        assert_eq!(connected.is_ok(), is_connected, "{resets}: {connected:?}");
+        assert_eq!(*connections.lock().unwrap(), attempts, "{resets}");
+    }
 }

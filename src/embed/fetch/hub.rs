@@ -9,13 +9,12 @@ use reqwest::header::RANGE;
 use tokio::io::AsyncWriteExt;
 
 use super::{Expected, Meter, part_of};
+use crate::outbound;
 
 /// Maximum wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Maximum wait for the next bytes.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Maximum number of redirects per request, because hubs store large files on other hosts.
-const MAX_REDIRECTS: usize = 5;
 /// Maximum number of attempts per file.
 const ATTEMPTS: u32 = 4;
 
@@ -28,7 +27,7 @@ pub(super) async fn download_model(
     meter: &Meter,
 ) -> Result<(), String> {
     let client = crate::embed::http::client_builder(CONNECT, SILENCE)
-        .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
+        .redirect(outbound::follow_secure())
         .build()
         .map_err(|error| crate::embed::http::describe_error(&error))?;
     for file in wanted {
@@ -93,6 +92,12 @@ async fn download_file(
         StatusCode::RANGE_NOT_SATISFIABLE => return place_file(folder, file, &part).await,
         StatusCode::PARTIAL_CONTENT => have,
         status if status.is_success() => 0,
+        _ if response.status().is_redirection() => {
+            let target = outbound::redirect_target(&response).unwrap_or_default();
+            return Err(Trouble::Final(format!(
+                "the hub redirects to {target}, which is not followed: it leaves https or has too many redirects"
+            )));
+        }
         status => return Err(classify_status(status, file)),
     };
     write_body(response, &part, have, file, meter).await?;
@@ -102,7 +107,7 @@ async fn download_file(
 /// Returns the error for an answer without success.
 fn classify_status(status: StatusCode, file: &Expected) -> Trouble {
     match status {
-        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+        status if outbound::may_pass(status) => {
             Trouble::Passing(format!("the hub answered {status}"))
         }
         // Hubs return the same status for names that do not exist.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use reqwest::{Client, redirect};
+use reqwest::Client;
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,6 +17,7 @@ use super::claim::{Algorithm, Header};
 use super::rejection::Rejection;
 use crate::http::body_scan::BodyScan;
 use crate::lifecycle::Supervisor;
+use crate::outbound;
 
 /// Maximum wait for one answer of the issuer.
 const ANSWER: Duration = Duration::from_secs(4);
@@ -179,7 +180,7 @@ impl Keys {
     pub(super) fn new(issuer: &str, supervisor: Supervisor) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .timeout(ANSWER)
-            .redirect(redirect::Policy::none())
+            .redirect(outbound::follow_same_origin())
             .build()?;
         let source = Source {
             client,
@@ -356,32 +357,78 @@ impl Source {
         Err(failures.join("; "))
     }
 
+    /// Fetches a document, again after a failure that may pass. [`REFRESH`] bounds the time of all attempts.
     async fn fetch_json(&self, url: &str) -> Result<Value, String> {
-        let failed = |error: reqwest::Error| {
-            let kind = if error.is_timeout() {
-                "it does not answer in time"
-            } else {
-                "it cannot be reached"
-            };
-            format!("{url}: {kind}")
-        };
-        let mut response = self.client.get(url).send().await.map_err(failed)?;
+        let mut attempt = 1;
+        loop {
+            match self.fetch_json_once(url).await {
+                Ok(value) => return Ok(value),
+                Err(Failure { why, may_pass }) if attempt == outbound::ATTEMPTS || !may_pass => {
+                    return Err(format!("{url} {why}"));
+                }
+                Err(_) => tokio::time::sleep(outbound::pause_after(attempt)).await,
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn fetch_json_once(&self, url: &str) -> Result<Value, Failure> {
+        let mut response = self.client.get(url).send().await?;
+        if let Some(target) = outbound::redirect_target(&response) {
+            return Err(Failure::lasting(format!(
+                "redirects to {target}; redirects to another address are not followed"
+            )));
+        }
         if !response.status().is_success() {
-            return Err(format!("{url} answers {}", response.status().as_u16()));
+            return Err(Failure {
+                why: format!("answers {}", response.status().as_u16()),
+                may_pass: outbound::may_pass(response.status()),
+            });
         }
         let (mut body, mut scan) = (Vec::new(), BodyScan::default());
-        while let Some(part) = response.chunk().await.map_err(failed)? {
+        while let Some(part) = response.chunk().await? {
             scan.push(&part);
             let is_too_much = body.len() + part.len() > MAX_ANSWER_BYTES
                 || scan.excess().is_some()
                 || scan.containers() > MAX_ANSWER_CONTAINERS
                 || scan.values() > MAX_ANSWER_VALUES;
             if is_too_much {
-                return Err(format!("{url} answers with too much"));
+                return Err(Failure::lasting("answers with too much".to_owned()));
             }
             body.extend_from_slice(&part);
         }
-        serde_json::from_slice(&body).map_err(|_| format!("{url} does not answer with JSON"))
+        let parsed = serde_json::from_slice(&body);
+        parsed.map_err(|_| Failure::lasting("does not answer with JSON".to_owned()))
+    }
+}
+
+/// Why a document of the issuer was not read.
+struct Failure {
+    why: String,
+    /// Whether another attempt may help.
+    may_pass: bool,
+}
+
+impl Failure {
+    fn lasting(why: String) -> Self {
+        Self {
+            why,
+            may_pass: false,
+        }
+    }
+}
+
+impl From<reqwest::Error> for Failure {
+    fn from(error: reqwest::Error) -> Self {
+        let why = if error.is_timeout() {
+            "does not answer in time"
+        } else {
+            "cannot be reached"
+        };
+        Self {
+            why: why.to_owned(),
+            may_pass: outbound::is_broken_connection(&error),
+        }
     }
 }
 
