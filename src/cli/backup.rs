@@ -1,9 +1,9 @@
 //! `backup` and `restore`.
 //!
 //! A backup of the embedded database is a complete SQLite file; one of a PostgreSQL database is an export, which either
-//! database accepts. Both are tested before they get their final name: they are restored to a scratch database, which
-//! is checked and compared with the source record by record. A restore does the same, so that the current database is
-//! replaced only after the new one is complete, and is set aside.
+//! database takes. Both are tried before they get their name: they are restored into a scratch database, which is
+//! checked and compared record by record with what was to be saved. Both kinds end with a checksum. A restore does the same, so the present database is
+//! replaced only after the new one is complete, and is kept aside.
 
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
@@ -20,14 +20,15 @@ use super::files::{
 use super::open_store::{
     OpenedStore, create_store, explain_in_use, export_scope, open_readable, open_writable,
 };
-use super::output::{count_of, print_note, print_result, progress_bar};
+use super::output::{describe_records, print_note, print_result, progress_bar, with_causes};
 use super::{DATA, Failure, USAGE, fail, load_settings, start_runtime};
 use crate::config::{Database, Settings, Sources};
+use crate::domain::count::count_of;
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, Scope, SystemClock};
 use crate::store::port::PortStore;
-use crate::store::sqlite::{self, SqliteOptions, SqliteStore};
-use crate::store::{CheckStore, Finding, Store, StoreError, StoredToken, TokenStore};
+use crate::store::sqlite::{self, Checksum, SqliteOptions, SqliteStore};
+use crate::store::{CheckStore, Finding, Pace, Store, StoreError, StoredToken, TokenStore};
 use crate::transfer::{self, Exported, Imports};
 
 /// Maximum number of attempts to copy a database without a concurrent write.
@@ -62,6 +63,8 @@ struct Restored {
     records: Exported,
     /// Damage of derived data, which the restore repairs.
     repaired: Vec<Finding>,
+    /// Whether the file has a checksum.
+    has_checksum: bool,
 }
 
 impl Scratch {
@@ -84,17 +87,48 @@ impl Scratch {
 
     /// Restores a file to the scratch database.
     async fn restore_file(&self, file: &Path) -> Result<Restored, Failure> {
-        if is_sqlite(file)? {
-            copy_database(file, &Self::database_path(&self.folder))?;
-            let opened = self.store.prepare().await;
-            opened.map_err(|error| data_error(file, &anyhow::Error::from(error)))?;
+        let has_checksum = if is_sqlite(file)? {
+            self.restore_database(file).await?
         } else {
             self.import_export(file).await?;
-        }
+            true
+        };
         let repaired = self.repair_index(file).await?;
+        if !has_checksum {
+            self.refuse_damaged_pages(file).await?;
+        }
         Ok(Restored {
             records: hash_records(&*self.store).await?,
             repaired,
+            has_checksum,
+        })
+    }
+
+    /// Copies a database and opens the copy. Returns whether the file has a checksum, which is correct.
+    async fn restore_database(&self, file: &Path) -> Result<bool, Failure> {
+        let copied = Self::database_path(&self.folder);
+        copy_database(file, &copied)?;
+        let checksum = sqlite::take_checksum(&copied).map_err(file_error(&copied))?;
+        let opened = self.store.prepare().await;
+        opened.map_err(|error| data_error(file, &with_causes(&error.into())))?;
+        if checksum == Checksum::Wrong {
+            // A more precise finding comes first.
+            self.repair_index(file).await?;
+            let problem = "the file differs from its checksum, so it was damaged or changed after the backup; restore \
+                           another backup";
+            return Err(data_error(file, &problem));
+        }
+        Ok(checksum == Checksum::Correct)
+    }
+
+    /// Reads every page of a database without a checksum.
+    async fn refuse_damaged_pages(&self, file: &Path) -> Result<(), Failure> {
+        let findings = self.store.inspect_deeply(Pace::FULL_SPEED).await?;
+        let damage = findings
+            .iter()
+            .find(|finding| !finding.subject.is_derived());
+        damage.map_or(Ok(()), |finding| {
+            Err(data_error(file, &format!("damaged: {}", finding.detail)))
         })
     }
 
@@ -215,7 +249,11 @@ pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure
         let local = open_readable(&settings).await?;
         let draft = Draft::new(&args.file);
         let saved = match &settings.database {
-            Database::Sqlite { path } => copy_while_running(&local, path, &draft).await?,
+            Database::Sqlite { path } => {
+                let saved = copy_while_running(&local, path, &draft).await?;
+                sqlite::append_checksum(draft.draft_path()).map_err(file_error(&args.file))?;
+                saved
+            }
             Database::Postgres(_) => {
                 let scope = export_scope(&local, None).await?;
                 let mut out = BufWriter::new(draft.create_file()?);
@@ -224,11 +262,11 @@ pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure
         };
         // Next to the backup, because the disk of the database may be full.
         let scratch = Scratch::new(with_suffix(draft.draft_path(), ".scratch"), &local)?;
-        let Restored { records: restored, repaired } = scratch.restore_file(draft.draft_path()).await?;
+        let Restored { records: restored, repaired, .. } = scratch.restore_file(draft.draft_path()).await?;
         scratch.store.close().await;
         if let Some(saved) = saved.as_ref().filter(|saved| **saved != restored) {
-            fail!(INTERNAL, "the backup was discarded, because it differs from the database: {} records became {}",
-                saved.records,
+            fail!(INTERNAL, "the backup was discarded, because it differs from the database: {} became {}",
+                count_of(saved.records, "record"),
                 restored.records);
         }
         draft.finish_file()?;
@@ -243,10 +281,9 @@ pub(super) fn backup(args: &BackupArgs, sources: &Sources) -> Result<u8, Failure
             );
         }
         print_result(&format!(
-            "{}: {}, {} of them memories, verified by a restore (sha256 {:.16}…)\n",
+            "{}: {}, verified by a restore (sha256 {:.16}…)\n",
             args.file.display(),
-            count_of(restored.records, "record"),
-            restored.memories,
+            describe_records(restored.records, restored.memories),
             restored.sha256
         ))?;
         Ok(0)
@@ -304,7 +341,9 @@ pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failu
         }
         let scratch = Scratch::new(scratch_path(&settings, "scratch")?, &local)?;
         let Restored {
-            records: restored, ..
+            records: restored,
+            has_checksum,
+            ..
         } = scratch.restore_file(&args.file).await?;
         let present = present_tokens(&settings, &local).await?;
         let tokens = Tokens::choose_tokens(&scratch, present, args.keep_tokens).await?;
@@ -326,10 +365,15 @@ pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failu
             }
         };
         tokens.print_summary(args.keep_tokens);
+        if !has_checksum {
+            print_note(
+                "The file has no checksum, because an earlier version wrote it or it is no backup. Its structure was checked, \
+                 but a changed character of a text cannot be detected.",
+            );
+        }
         print_result(&format!(
-            "{}, {} of them memories, restored (sha256 {:.16}…)\n",
-            count_of(restored.records, "record"),
-            restored.memories,
+            "{}, restored (sha256 {:.16}…)\n",
+            describe_records(restored.records, restored.memories),
             restored.sha256
         ))?;
         if let Some(aside) = aside {
@@ -555,9 +599,9 @@ async fn refill_database(
     if now != *expected {
         fail!(
             INTERNAL,
-            "the database has {} records after the restore instead of {}, because another process wrote to it; stop the \
+            "the database has {} after the restore instead of {}, because another process wrote to it; stop the \
              service and repeat with --replace{}",
-            now.records,
+            count_of(now.records, "record"),
             expected.records,
             aside
                 .map(|aside| format!(" (the previous data is in {})", aside.display()))

@@ -11,11 +11,12 @@ use serde::Serialize;
 
 use super::files::file_size;
 use super::open_store::{create_store, open_writable};
-use super::output::print_result;
+use super::output::{print_result, with_causes};
 use super::service_client::Service;
 use super::terminal::Terminal;
 use super::{Failure, start_runtime};
 use crate::config::{self, Auth, Database, Purpose, Reading, Settings, Sources};
+use crate::domain::count::count_of;
 use crate::domain::{Clock, SystemClock};
 use crate::store::{self, IndexPages, Pace, Store, StoreError, sqlite};
 
@@ -152,8 +153,11 @@ fn draw_report(report: &Report, terminal: &Terminal) -> String {
     let warnings = report.count_of(Verdict::Warning);
     out.push_str(&match (failed, warnings) {
         (0, 0) => "Everything is in order.\n".to_owned(),
-        (0, warnings) => format!("It works, with {warnings} to look at.\n"),
-        (failed, _) => format!("{failed} of {} checks failed.\n", report.0.len()),
+        (0, warnings) => format!("It works, with {}.\n", count_of(warnings, "warning")),
+        (failed, _) => format!(
+            "{failed} of {} failed.\n",
+            count_of(report.0.len(), "check")
+        ),
     });
     out
 }
@@ -289,7 +293,7 @@ async fn check_database(args: &DoctorArgs, settings: &Settings, report: &mut Rep
     let store = match create_store(settings) {
         Ok(local) => local.store,
         Err(failure) => {
-            let detail = format!("{:#}", failure.error);
+            let detail = with_causes(&failure.error);
             return report.fail("database", detail, "correct MEMORY_DATABASE_URL");
         }
     };
@@ -383,7 +387,7 @@ async fn repair_word_index(settings: &Settings, report: &mut Report) {
         Ok(()) => report.ok("repair", "the word index was rebuilt from the memories"),
         Err(failure) => {
             let remedy = "follow the line above, and repeat";
-            report.fail("repair", format!("{:#}", failure.error), remedy);
+            report.fail("repair", with_causes(&failure.error), remedy);
         }
     }
 }
@@ -464,7 +468,7 @@ async fn check_service(settings: &Settings, report: &mut Report) {
             return;
         }
         Err(failure) => {
-            report.fail("service", format!("{:#}", failure.error), start);
+            report.fail("service", with_causes(&failure.error), start);
             return;
         }
     };
@@ -485,7 +489,7 @@ async fn check_service(settings: &Settings, report: &mut Report) {
     match asked {
         Ok(Ok(status)) => {
             let version = status["version"].as_str().unwrap_or("?");
-            let detail = format!("{} answers, version {version}, {} memories", service.place(), status["memories"]);
+            let detail = format!("{} answers, version {version}, {}", service.place(), count_of(status["memories"].as_u64().unwrap_or_default(), "memory"));
             if version == env!("CARGO_PKG_VERSION") {
                 report.ok("service", detail);
             } else {
@@ -494,7 +498,7 @@ async fn check_service(settings: &Settings, report: &mut Report) {
             }
         }
         Ok(Err(failure)) => {
-            let text = format!("{:#}", failure.error);
+            let text = with_causes(&failure.error);
             let remedy = if text.contains("401") {
                 "set MEMORY_TOKEN_FILE to a file with a token of this service"
             } else {

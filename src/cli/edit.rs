@@ -11,7 +11,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::memory_commands::{
-    CallArgs, call_tool, describe_awaiting, print_answer, read_input, set_given,
+    CallArgs, MOST_CHARS, call_tool, describe_awaiting, finite_number, print_answer, read_input,
+    set_given,
 };
 use super::output::{print_note, print_result};
 use super::service_client::Refused;
@@ -23,8 +24,6 @@ use crate::domain::{Clock, SystemClock};
 
 /// Exit code if the memory did not change.
 const UNCHANGED: u8 = 1;
-/// Maximum number of characters of a memory that is read completely.
-const MOST_CHARS: usize = 1_000_000;
 /// The editor if neither `VISUAL` nor `EDITOR` is set.
 const USUAL_EDITOR: &str = "vi";
 
@@ -42,7 +41,7 @@ pub(super) struct EditArgs {
     #[arg(long, conflicts_with = "tags")]
     no_tags: bool,
     /// From 0 to 1
-    #[arg(long)]
+    #[arg(long, value_parser = finite_number)]
     importance: Option<f64>,
     /// When it happened: a date or a time
     #[arg(long, value_name = "TIME")]
@@ -54,7 +53,7 @@ pub(super) struct EditArgs {
     #[arg(long)]
     situation: Option<String>,
     /// For an episode: how it went, from -1 to 1
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = finite_number)]
     outcome: Option<f64>,
     /// For an episode: what to do next time
     #[arg(long)]

@@ -12,11 +12,12 @@ use uuid::Uuid;
 use super::discovery::Endpoint;
 use super::files::{create_private_folder, file_error};
 use super::open_store::{OpenedStore, create_store, explain_in_use};
-use super::output::{count_of, print_note, print_result, progress_bar, to_json};
+use super::output::{print_note, print_result, progress_bar, to_json};
 use super::service_client::{Memory, Service};
 use super::terminal::{Terminal, entries, strings};
 use super::{Failure, INTERNAL, USAGE, fail, load_settings, service, start_runtime};
 use crate::config::{Auth, Credential, Database, Embedding, Settings, Sources, sha256};
+use crate::domain::count::{count_of, verb_for};
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, SystemClock};
 use crate::engine::{Engine, fresh_token};
@@ -259,7 +260,8 @@ async fn measure_recall(memory: &Memory, plan: &Plan) -> Result<Report, Failure>
     let backlog = status["index_backlog"].as_u64().unwrap_or_default();
     if target.model.is_some() && backlog > 0 {
         print_note(&format!(
-            "{backlog} memories await embedding and are found by their words only"
+            "{} found by words only until embedded",
+            count_of(backlog, "memory") + verb_for(backlog, " is", " are")
         ));
     }
     let bar = progress_bar("asking", plan.questions.len() as u64, false);
@@ -472,7 +474,8 @@ async fn load_corpus(
     if there > 0 {
         fail!(
             USAGE,
-            "the database has {there} memories; --corpus needs an empty one, because recall would find the others too"
+            "the database has {}; --corpus needs an empty one, because recall would find the others too",
+            count_of(there, "memory")
         );
     }
     let bar = progress_bar("loading", corpus.len() as u64, false);

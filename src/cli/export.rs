@@ -7,10 +7,11 @@ use clap::Args;
 
 use super::files::{Draft, file_error, require_folder};
 use super::open_store::{OpenedStore, export_scope, open_readable};
-use super::output::{ClosedPipe, print_note, progress_bar};
+use super::output::{ClosedPipe, memories_among, print_note, progress_bar};
 use super::{Failure, load_settings, start_runtime};
 use crate::config::Sources;
 use crate::domain::Scope;
+use crate::domain::count::count_of;
 use crate::transfer::{self, TransferError};
 
 #[derive(Args)]
@@ -48,8 +49,10 @@ pub(super) fn run(args: &ExportArgs, sources: &Sources) -> Result<u8, Failure> {
         };
         local.store.close().await;
         print_note(&format!(
-            "{} records exported, {} of them memories (sha256 {})",
-            exported.records, exported.memories, exported.sha256
+            "{} exported, {} (sha256 {})",
+            count_of(exported.records, "record"),
+            memories_among(exported.memories),
+            exported.sha256
         ));
         Ok(0)
     })

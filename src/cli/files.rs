@@ -73,8 +73,16 @@ pub(super) fn resolve_links(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// Fails if the directory of a file to be written does not exist.
+/// Fails if there is no directory for a file that is to be written, or if something else has its name: a file that takes the
+/// place of a device would break other programs.
 pub(super) fn require_folder(file: &Path) -> Result<(), Failure> {
+    if file.exists() && !file.is_file() {
+        fail!(
+            USAGE,
+            "{} is not a regular file; name another file",
+            file.display()
+        );
+    }
     match file
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

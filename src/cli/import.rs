@@ -9,9 +9,10 @@ use clap::Args;
 use super::files::{Draft, file_error, file_size, scratch_path};
 use super::import_source::{database_url, parse_columns, source_parser};
 use super::open_store::open_writable;
-use super::output::{count_of, print_note, print_result, progress_bar};
+use super::output::{print_note, print_result, progress_bar};
 use super::{Failure, fail, load_settings, start_runtime};
-use crate::config::{Settings, Sources};
+use crate::config::{Settings, Sources, is_credential_name};
+use crate::domain::count::count_of;
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::domain::{Clock, SystemClock};
 use crate::transfer::source::input::{self, Wanted};
@@ -50,6 +51,16 @@ const LISTED_WHEN_REFUSED: usize = 20;
 
 pub(super) fn run(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure> {
     let settings = load_settings(sources)?;
+    if let Some(project) = args
+        .project
+        .as_deref()
+        .filter(|name| !is_credential_name(name))
+    {
+        fail!(
+            USAGE,
+            "--project: expected a name of letters, digits, `-`, `_` and `.`, got {project:?}"
+        );
+    }
     start_runtime()?.block_on(async {
         let conflicts = if args.from.is_some() {
             Conflicts::KeepBoth

@@ -11,6 +11,7 @@ use super::files::is_sqlite;
 use super::output::print_note;
 use super::{Failure, USAGE, fail};
 use crate::config::without_secrets;
+use crate::domain::count::count_of;
 use crate::store::postgres::ForeignDatabase;
 use crate::store::sqlite::ForeignFile;
 use crate::transfer::source::table::{self, Columns, Rows, Sort};
@@ -209,7 +210,10 @@ impl ImportSource for CognitiveMemoryPython {
                 Sort::Relations => "relations".to_owned(),
                 Sort::Memories(kind) => format!("memories of kind {kind}"),
             };
-            sink.add_note(format!("table {name}: {count} rows as {what}"));
+            sink.add_note(format!(
+                "table {name}: {} as {what}",
+                count_of(count, "row")
+            ));
         }
         database.close().await;
         Ok(())

@@ -10,6 +10,7 @@ use super::service_client::Memory;
 use super::terminal::{Terminal, entries, strings, visible};
 use super::{Failure, fail, load_settings, start_runtime};
 use crate::config::{Settings, Sources};
+use crate::domain::count::count_of;
 use crate::domain::ranking::confidence::is_low;
 use crate::domain::reference::{first_line, short_id};
 
@@ -20,7 +21,9 @@ const UNCHANGED: u8 = 1;
 /// Exit code if nothing was found, as with grep.
 const NOTHING_FOUND: u8 = 1;
 /// Requested number of characters of one answer; further parts are read with further calls.
-const MOST_CHARS: usize = 1_000_000;
+pub(super) const MOST_CHARS: usize = 1_000_000;
+/// Most bytes of a text on the standard input, more than a memory may have.
+const MOST_INPUT: u64 = 1024 * 1024;
 /// Maximum number of characters of a memory in a confirmation prompt.
 const SHOWN_CHARS: usize = 60;
 
@@ -46,7 +49,7 @@ pub(super) struct RememberArgs {
     #[arg(long, default_value = "note")]
     kind: String,
     /// From 0 to 1
-    #[arg(long)]
+    #[arg(long, value_parser = finite_number)]
     importance: Option<f64>,
     /// When it happened: a date, or a time such as 2026-03-01T12:00:00Z
     #[arg(long, value_name = "TIME")]
@@ -58,7 +61,7 @@ pub(super) struct RememberArgs {
     #[arg(long)]
     situation: Option<String>,
     /// For an episode: how it went, from -1 to 1
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = finite_number)]
     outcome: Option<f64>,
     /// For an episode: what to do next time
     #[arg(long)]
@@ -201,12 +204,35 @@ pub(super) fn read_input() -> Result<String, Failure> {
     if std::io::stdin().is_terminal() {
         print_note("Type the text, then press Ctrl-D on an empty line.");
     }
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     std::io::stdin()
         .lock()
-        .read_to_string(&mut text)
+        .take(MOST_INPUT + 1)
+        .read_to_end(&mut bytes)
         .map_err(Failure::internal)?;
+    if bytes.len() as u64 > MOST_INPUT {
+        fail!(
+            USAGE,
+            "the text on the standard input is longer than {MOST_INPUT} bytes. Nothing was stored; split it into several memories"
+        );
+    }
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => fail!(
+            USAGE,
+            "the text on the standard input is not UTF-8 (byte {}). Nothing was stored; convert it, for instance with iconv",
+            error.utf8_error().valid_up_to() + 1
+        ),
+    };
     Ok(text.trim_end().to_owned())
+}
+
+/// Reads a number of an option. NaN and infinities are no numbers of JSON and would be lost.
+pub(super) fn finite_number(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err("expected a number such as 0.5".to_owned()),
+    }
 }
 
 pub(super) fn remember(args: RememberArgs, sources: &Sources) -> Result<u8, Failure> {
@@ -482,12 +508,7 @@ fn describe_forgotten(answer: &Value, done: &str, mode: &str) -> String {
         lines.push(note.to_owned());
     }
     if changed > 0 || reviews.is_empty() {
-        let what = if changed == 1 {
-            "1 memory".to_owned()
-        } else {
-            format!("{changed} memories")
-        };
-        lines.push(format!("{what} {done}"));
+        lines.push(format!("{} {done}", count_of(changed, "memory")));
     }
     if !reviews.is_empty() {
         let participle = match mode {

@@ -8,6 +8,7 @@ use super::open_store::create_store;
 use super::output::print_result;
 use super::{CONFIGURATION, Failure, UNAVAILABLE, control, fail, load_settings, start_runtime};
 use crate::config::{Embedding, Settings, Sources};
+use crate::domain::count::{count_of, verb_for};
 use crate::embed::fetch::{FetchError, Meter, Plan, State, known_models};
 use crate::engine::EngineError;
 use crate::store::StoreError;
@@ -142,7 +143,9 @@ pub(super) fn reindex(sources: &Sources) -> Result<u8, Failure> {
         }
     };
     print_result(&format!(
-        "{backlog} memories await new embeddings; {first}\n"
+        "{} {} new embeddings; {first}\n",
+        count_of(backlog, "memory"),
+        verb_for(backlog, "awaits", "await")
     ))?;
     Ok(0)
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Failure;
 use super::terminal::Terminal;
+use crate::domain::count::count_of;
 
 /// Prints the result of a command.
 pub(super) fn print_result(text: &str) -> Result<(), Failure> {
@@ -31,9 +32,10 @@ pub(super) fn print_note(text: &str) {
 }
 
 pub(super) fn print_warnings(warnings: &[String]) {
-    let label = Terminal::of_stderr().warning_label("warning:");
+    let terminal = Terminal::of_stderr();
+    let label = terminal.warning_label("warning:");
     for warning in warnings {
-        print_note(&format!("{label} {warning}"));
+        print_note(&terminal.labelled(&label, "warning:", warning));
     }
 }
 
@@ -48,14 +50,28 @@ pub(super) fn print_error(error: &anyhow::Error) {
     if error.is::<ClosedPipe>() {
         return;
     }
-    let mut text = error.to_string();
-    let label = Terminal::of_stderr().error_label("error:");
+    let terminal = Terminal::of_stderr();
+    let text = error.to_string();
+    print_note(&terminal.labelled(&terminal.error_label("error:"), "error:", &text));
+    let mut printed = text;
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text.push_str(&format!("\n  because: {cause}"));
+        if !printed.contains(&cause) {
+            let line = terminal.labelled("  because:", "  because:", &cause);
+            print_note(&line);
+            printed.push_str(&cause);
         }
     }
-    print_note(&format!("{label} {text}"));
+}
+
+/// Returns an error with the causes that its text does not contain, in one line.
+pub(super) fn with_causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(&format!(": {cause}"));
+        }
+    }
+    text
 }
 
 /// Returns a progress bar, which is hidden unless standard error is a terminal.
@@ -78,8 +94,19 @@ pub(super) fn progress_bar(what: &'static str, length: u64, bytes: bool) -> Prog
     }
 }
 
-/// Returns a number and its noun in singular or plural.
-pub(super) fn count_of(count: u64, noun: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{ending}")
+/// Returns a number of records and the number of memories among them.
+pub(super) fn describe_records(records: u64, memories: u64) -> String {
+    format!(
+        "{}, {}",
+        count_of(records, "record"),
+        memories_among(memories)
+    )
+}
+
+/// Returns how many of some records are memories.
+pub(super) fn memories_among(count: u64) -> String {
+    match count {
+        1 => "1 of them a memory".to_owned(),
+        count => format!("{count} of them memories"),
+    }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::memory_commands::{CallArgs, call_tool, print_answer, set_given};
+use super::memory_commands::{CallArgs, MOST_CHARS, call_tool, print_answer, set_given};
 use super::service_client::Memory;
 use super::{Failure, fail, load_settings, start_runtime};
 use crate::config::Sources;
@@ -86,7 +86,7 @@ async fn list_entities(memory: &Memory, args: &EntitiesArgs) -> Result<Value, Fa
     let mut is_partial = true;
     while is_partial && entities.len() < args.limit {
         let limit = (args.limit - entities.len()).min(PAGE);
-        let mut arguments = json!({ "mode": "list", "limit": limit });
+        let mut arguments = json!({ "mode": "list", "limit": limit, "max_chars": MOST_CHARS });
         let after = entities.last().map(|last| last["name"].clone());
         let kind = args.kind.as_deref().map(Value::from);
         set_given(

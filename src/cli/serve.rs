@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use super::announcement;
 use super::open_store::{OpenedStore, create_store};
-use super::output::print_result;
+use super::output::{print_result, with_causes};
 use super::service::{self, Service};
 use super::{CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, start_logging, start_runtime};
 use crate::config::{Auth, LogFormat, Purpose, Settings, Sources, is_transient, reachable};
@@ -60,7 +60,7 @@ pub(super) fn run(sources: &Sources, switches: &service::Switches) -> Result<u8,
         ))
         .inspect_err(|failure| {
             tracing::error!(
-                error = format!("{:#}", failure.error),
+                error = with_causes(&failure.error),
                 code = failure.code,
                 "not started"
             );

@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::discovery::{self, DiscoveryError, Endpoint};
 use super::open_store::create_store;
+use super::output::with_causes;
 use super::{Failure, UNAVAILABLE, http_client, service, start_logging, start_runtime};
 use crate::config::{Auth, Credential, Purpose, Settings, Sources, sha256};
 use crate::domain::scope::DEFAULT_PROJECT;
@@ -377,7 +378,7 @@ impl Bridge {
                 self.learn_version(&message.value, &answered.lines);
                 answered
             }
-            Err(error) => Answered::with(message.faults(SERVICE_ERROR, &format!("{error:#}"))),
+            Err(error) => Answered::with(message.faults(SERVICE_ERROR, &with_causes(&error))),
         }
     }
 

@@ -31,9 +31,16 @@ pub(super) struct Terminal {
 
 impl Terminal {
     pub(super) fn of_stdout() -> Self {
-        let terminal = std::io::stdout().is_terminal();
+        Self::of_console(std::io::stdout().is_terminal(), &console::Term::stdout())
+    }
+
+    pub(super) fn of_stderr() -> Self {
+        Self::of_console(std::io::stderr().is_terminal(), &console::Term::stderr())
+    }
+
+    fn of_console(terminal: bool, console: &console::Term) -> Self {
         let width = if terminal {
-            usize::from(console_width())
+            usize::from(console.size().1)
         } else {
             PLAIN_WIDTH
         };
@@ -41,14 +48,6 @@ impl Terminal {
             width: width.clamp(NARROWEST, WIDEST),
             wrap: terminal,
             colour: terminal && may_colour(),
-        }
-    }
-
-    pub(super) fn of_stderr() -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        Self {
-            colour: terminal && may_colour(),
-            ..Self::of_stdout()
         }
     }
 
@@ -116,6 +115,15 @@ impl Terminal {
             }
         }
         out
+    }
+
+    /// A labelled message, whose further lines on a terminal begin behind the label.
+    pub(super) fn labelled(&self, painted: &str, label: &str, text: &str) -> String {
+        if !self.wrap || text.contains('\n') {
+            return format!("{painted} {text}");
+        }
+        let block = self.block(text, width(label) + 1);
+        format!("{painted} {}", block.trim())
     }
 
     /// Formats hits of a recall, each with its text and the explanation, if the answer has one.
@@ -470,12 +478,12 @@ impl Terminal {
                 .as_i64()
                 .map(|turn| format!(" #{turn}"))
                 .unwrap_or_default();
-            head.push_str(&format!("  {}{turn}", visible(&session)));
+            head.push_str(&format!("  {}{turn}", one_line(&session)));
         }
         for tag in strings(&memory["tags"]) {
             head.push_str(&format!(
                 " {}",
-                self.paint_text("36", &format!("#{}", visible(tag)))
+                self.paint_text("36", &format!("#{}", one_line(tag)))
             ));
         }
         if memory.get("deleted_at").is_some() {
@@ -593,10 +601,6 @@ fn may_colour() -> bool {
     look("NO_COLOR").is_empty() && look("TERM") != "dumb"
 }
 
-fn console_width() -> u16 {
-    console::Term::stdout().size().1
-}
-
 /// Returns the entries of an array in an object; none if there is no such array.
 pub(super) fn entries<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
     answer[name].as_array().into_iter().flatten()
@@ -658,6 +662,28 @@ mod tests {
         for time in ["2026-11-29T04:27:15.619141Z", "2026-11-29T04:27:15Z"] {
             assert_eq!(moment(time), "2026-11-29T04:27:15Z");
         }
+    }
+
+    #[test]
+    fn messages_are_wrapped_behind_their_label_on_a_terminal_only() {
+        let text = "ID: expected the ID of a memory, all of it or its last 8 digits";
+        assert_eq!(
+            Terminal::plain(40).labelled("error:", "error:", text),
+            "error: ID: expected the ID of a memory,\n       all of it or its last 8 digits"
+        );
+        let lines = "The configuration has 2 problems:\n  a\n  b";
+        assert_eq!(
+            Terminal::plain(40).labelled("error:", "error:", lines),
+            format!("error: {lines}")
+        );
+        let pipe = Terminal {
+            wrap: false,
+            ..Terminal::plain(40)
+        };
+        assert_eq!(
+            pipe.labelled("error:", "error:", text),
+            format!("error: {text}")
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod bm25;
 pub mod clock;
 pub mod conversation;
+pub mod count;
 pub mod cursor;
 pub mod filter;
 pub mod focus;
@@ -13,6 +14,7 @@ pub mod fold;
 pub mod graph;
 pub mod graph_merge;
 pub mod graph_traversal;
+mod invisible;
 mod json;
 mod kind;
 pub mod lenient_json;

@@ -5,9 +5,13 @@ use std::fmt::Display;
 use chrono::{DateTime, Days, Utc};
 use serde_json::{Map, Value};
 
+use super::count::count_of;
+use super::invisible::{disguising_character, has_visible_character};
 use super::kind::Kind;
 use super::moment;
 
+/// Expected of a text that shows nothing.
+const VISIBLE: &str = "text with at least one visible character";
 /// Maximum number of memories in one `remember`.
 pub const MAX_BATCH: usize = 500;
 /// Maximum length of content in bytes of UTF-8.
@@ -225,7 +229,8 @@ impl Invalid {
         }
         let mut sentences: Vec<String> = self.all().map(Self::describe).collect();
         if self.omitted > 0 {
-            sentences.push(format!("and {} more problems", self.omitted));
+            let more = count_of(self.omitted as u64, "more problem");
+            sentences.push(format!("and {more}"));
         }
         format!(
             "{} problems: {}",
@@ -266,20 +271,53 @@ fn is_number(value: &str) -> bool {
     value.len() <= SHOWN_CHARS && value.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
-/// Checks a required text: something visible, no NUL, at most `max` bytes.
+/// A text that is to be stored: it shows something, and [`text`] accepts it.
 ///
 /// # Errors
 /// [`Invalid`] names the problem.
+pub fn new_text(field: &str, value: &str, max: usize) -> Result<(), Invalid> {
+    text(field, value, max)?;
+    if has_visible_character(value) {
+        return Ok(());
+    }
+    Err(Invalid::new(field, value, VISIBLE))
+}
+
+/// A name that is to be stored, such as a tag, a session or an entity. Names that were stored earlier are looked up with
+/// [`text`].
+///
+/// # Errors
+/// [`Invalid`] names the problem, which may be a character that nobody sees.
+pub fn new_name(field: &str, value: &str, max: usize) -> Result<(), Invalid> {
+    new_text(field, value, max)?;
+    let Some(sign) = disguising_character(value) else {
+        return Ok(());
+    };
+    let expected = format!(
+        "a name without invisible characters; remove U+{:04X}",
+        u32::from(sign)
+    );
+    Err(Invalid::new(field, value, expected))
+}
+
+/// An optional name that is to be stored.
+///
+/// # Errors
+/// As [`new_name`].
+pub fn new_optional_name(field: &str, value: Option<&str>, max: usize) -> Result<(), Invalid> {
+    value.map_or(Ok(()), |value| new_name(field, value, max))
+}
+
+/// A text that may have been stored already: not blank, no NUL, at most `max` bytes.
+///
+/// # Errors
+/// [`Invalid`] names what is wrong.
 pub fn text(field: &str, value: &str, max: usize) -> Result<(), Invalid> {
     if value.contains('\0') {
         return Err(Invalid::new(field, value, "text without NUL characters"));
     }
     if value.trim().is_empty() {
-        return Err(Invalid::new(
-            field,
-            value,
-            "text with at least one visible character",
-        ));
+        return Err(Invalid::new(field, value, VISIBLE));
     }
     if value.len() > max {
         // Only a long text can be stored in several parts.
@@ -324,6 +362,20 @@ pub fn tag_key(tag: &str) -> String {
 pub fn has_tag(tags: &[String], tag: &str) -> bool {
     let key = tag_key(tag);
     tags.iter().any(|known| tag_key(known) == key)
+}
+
+/// Tags that are to be stored: each is a [`new_name`].
+///
+/// # Errors
+/// As [`tags`], and for invisible characters.
+pub fn new_tags(field: &str, values: &[String]) -> Result<Vec<String>, Invalid> {
+    let accepted = tags(field, values)?;
+    let mut problems = Problems::default();
+    for (index, tag) in values.iter().enumerate() {
+        problems.check(new_name(&format!("{field}[{index}]"), tag, MAX_TAG_BYTES));
+    }
+    problems.refuse_if_any()?;
+    Ok(accepted)
 }
 
 /// Returns the tags trimmed, sorted, without duplicates. Of several spellings of a tag, the first one is kept.

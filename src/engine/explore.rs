@@ -7,10 +7,11 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer_size::PropertyBudget;
+use super::answer_size::{DEFAULT_ANSWER_CHARS, PropertyBudget, check_max_chars};
 use super::graph_view::{EntityView, RelationView};
 use super::link::{accept_name, accept_type, bare, list_schema, optional};
 use super::{Call, Engine, EngineError};
+use crate::domain::count::count_of;
 use crate::domain::graph::{Entity, name_key};
 use crate::domain::graph_traversal::{
     PathSearch, Step, Suggestion, Walk, may_be_cut, strongest, suggest,
@@ -67,6 +68,9 @@ pub struct ExploreParams {
     pub as_of: Option<String>,
     /// list: last name of the previous page
     pub after: Option<String>,
+    /// Length of the whole answer in characters, default 40000
+    #[schemars(extend("x-aliases" = ["max_characters", "budget"]))]
+    pub max_chars: Option<usize>,
 }
 
 /// What to do with it.
@@ -130,6 +134,12 @@ struct Trip<'a> {
 }
 
 impl ExploreParams {
+    /// The most characters that the printed answer may have.
+    #[must_use]
+    pub fn budget(&self) -> usize {
+        self.max_chars.unwrap_or(DEFAULT_ANSWER_CHARS)
+    }
+
     /// Returns the intended mode: without an explicit mode, two entities mean a path, and none means a list.
     #[must_use]
     pub fn meant(&self) -> ExploreMode {
@@ -224,6 +234,7 @@ impl Engine {
                 unread.join(", ")
             ));
         }
+        output.keep_within(call.unreserved(params.budget()), params.meant());
         if params.as_of.is_some() {
             output.notes.push(
                 "as_of was read as valid_at: relations that were true then. The graph does not record what was \
@@ -246,6 +257,7 @@ impl Engine {
         let mut problems = Problems::default();
         let limit = params.limit.unwrap_or(DEFAULT_ENTITIES);
         let limit = problems.accept(validate::whole_number("limit", limit, 1, MAX_ENTITIES));
+        problems.accept(check_max_chars(params.budget()));
         let most = if params.meant() == ExploreMode::Path {
             MAX_PATH
         } else {
@@ -386,12 +398,6 @@ impl Engine {
             notes: budget.note("entities").into_iter().collect(),
             ..ExploreOutput::default()
         };
-        if let Some(last) = found.last().filter(|_| partial) {
-            output.notes.push(format!(
-                "There are more entities; continue with after {:?}.",
-                last.name
-            ));
-        }
         if found.is_empty() {
             output
                 .notes
@@ -507,7 +513,10 @@ impl Engine {
             output.notes.push(if output.partial {
                 "No path was found in the part of the graph that was searched.".to_owned()
             } else {
-                format!("There is no path of at most {longest} relations.")
+                format!(
+                    "There is no path of at most {}.",
+                    count_of(longest, "relation")
+                )
             });
             return Ok(output);
         };

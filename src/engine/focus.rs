@@ -4,6 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::answer_size::{
+    DEFAULT_ANSWER_CHARS, Shorten, check_max_chars, fit_parts, measure, room_for_parts,
+    shorten_text,
+};
 use super::link::{bare, list_schema, optional};
 use super::reference::check_id;
 use super::view::timestamp;
@@ -16,6 +20,8 @@ use crate::store::focus::{Focused, NewFocus, Place};
 
 /// Number of archived items of a page.
 const PAGE: usize = 20;
+/// Characters that the cursor of the archive may take in an answer.
+const CURSOR_ROOM: usize = 80;
 /// Default importance of an item.
 const DEFAULT_IMPORTANCE: f64 = 0.5;
 /// Default reason for dropping an item.
@@ -50,6 +56,9 @@ pub struct FocusParams {
     /// list: the next page of the archive
     #[schemars(extend("x-plain" = true, "x-aliases" = ["next_cursor", "page_token"]))]
     pub cursor: Option<String>,
+    /// Length of the whole answer in characters, default 40000
+    #[schemars(extend("x-aliases" = ["max_characters", "budget"]))]
+    pub max_chars: Option<usize>,
 }
 
 /// What to do with the working memory.
@@ -107,6 +116,12 @@ impl FocusAction {
 }
 
 impl FocusParams {
+    /// The most characters that the printed answer may have.
+    #[must_use]
+    pub fn budget(&self) -> usize {
+        self.max_chars.unwrap_or(DEFAULT_ANSWER_CHARS)
+    }
+
     /// Returns the intended action: without an explicit action, a content means add.
     #[must_use]
     pub fn meant(&self) -> FocusAction {
@@ -144,12 +159,15 @@ impl FocusParams {
     /// Refuses every error that is detectable without the database.
     fn check(&self) -> Result<(), Invalid> {
         let mut problems = Problems::default();
-        problems.check(validate::optional_text(
-            "session",
-            self.session.as_deref(),
-            validate::MAX_NAME_BYTES,
-        ));
         let action = self.meant();
+        if action != FocusAction::Add {
+            problems.check(validate::optional_text(
+                "session",
+                self.session.as_deref(),
+                validate::MAX_NAME_BYTES,
+            ));
+        }
+        problems.accept(check_max_chars(self.budget()));
         let unread = self.unread_arguments(action);
         // A given text is meant to be stored.
         if let Some(content) = self
@@ -178,8 +196,13 @@ impl FocusParams {
         match action {
             FocusAction::Add => {
                 let content = self.content.as_deref().unwrap_or_default();
-                let content = validate::text("content", content, validate::MAX_EPISODE_BYTES);
+                let content = validate::new_text("content", content, validate::MAX_EPISODE_BYTES);
                 problems.check(content.map_err(|invalid| invalid.depending_on(&["action"])));
+                problems.check(validate::new_optional_name(
+                    "session",
+                    self.session.as_deref(),
+                    validate::MAX_NAME_BYTES,
+                ));
                 problems.accept(validate::number(
                     "importance",
                     self.importance.unwrap_or(DEFAULT_IMPORTANCE),
@@ -270,6 +293,35 @@ pub struct FocusView {
     pub memory: Option<String>,
 }
 
+impl Shorten for FocusView {
+    fn shorten(&mut self, room: usize) {
+        shorten_text(&mut self.content, room);
+    }
+}
+
+impl FocusOutput {
+    /// Keeps as many items as fit into `max_chars` characters, and notes how to read the others. A page of the archive,
+    /// which ends with a cursor, fits already.
+    fn keep_within(&mut self, max_chars: usize) {
+        if self.next_cursor.is_some() {
+            return;
+        }
+        let notes: usize = self.notes.iter().map(measure).sum();
+        let room = room_for_parts(max_chars).saturating_sub(notes);
+        let items = fit_parts(&mut self.items, room);
+        let used: usize = self.items.iter().map(measure).sum();
+        let evicted = fit_parts(&mut self.evicted, room.saturating_sub(used));
+        let known = self.notes.len();
+        for (fit, what) in [(items, "items"), (evicted, "archived items")] {
+            self.notes.extend(fit.note_left_out(what, max_chars));
+        }
+        if self.notes.len() == known {
+            let shortened = items.note_shortened().or(evicted.note_shortened());
+            self.notes.extend(shortened);
+        }
+    }
+}
+
 impl FocusView {
     fn new(item: FocusItem) -> Self {
         Self {
@@ -336,7 +388,9 @@ impl Engine {
         };
         let mut output = self.change_focus(call, action, &params).await?;
         notes.append(&mut output.notes);
-        Ok(FocusOutput { notes, ..output })
+        output.notes = notes;
+        output.keep_within(call.unreserved(params.budget()));
+        Ok(output)
     }
 
     async fn change_focus(
@@ -457,13 +511,16 @@ impl Engine {
         let more = found.len() > PAGE;
         found.truncate(PAGE);
         call.count_rows(found.len());
-        let last = found
-            .last()
-            .filter(|_| more)
-            .map(|archived| archived.item.seq);
+        let places: Vec<i64> = found.iter().map(|archived| archived.item.seq).collect();
+        let mut items = found.into_iter().map(FocusView::archived).collect();
+        let room = room_for_parts(call.unreserved(params.budget())).saturating_sub(CURSOR_ROOM);
+        let fit = fit_parts(&mut items, room);
+        let last = fit.kept.checked_sub(1).filter(|_| more || fit.is_cut());
         Ok(FocusOutput {
-            next_cursor: last.map(|seq| cursor::encode(&Position::Before(seq), &question)),
-            items: found.into_iter().map(FocusView::archived).collect(),
+            next_cursor: last
+                .map(|last| cursor::encode(&Position::Before(places[last]), &question)),
+            items,
+            notes: fit.note_shortened().into_iter().collect(),
             ..FocusOutput::default()
         })
     }

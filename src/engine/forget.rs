@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::reference::check_ids;
 use super::{Call, Engine, EngineError, ReviewView};
+use crate::domain::count::{count_of, verb_for};
 use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{Memory, Proposal};
 use crate::store::{ForgetMode, StoreError};
@@ -220,8 +221,11 @@ impl Mode {
         };
         match count {
             0 => None,
-            1 => Some(format!("1 memory did not change; it was {state}.")),
-            n => Some(format!("{n} memories did not change; they were {state}.")),
+            n => Some(format!(
+                "{} did not change; {} {state}.",
+                count_of(n as u64, "memory"),
+                verb_for(n as u64, "it was", "they were")
+            )),
         }
     }
 }

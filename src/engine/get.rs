@@ -6,17 +6,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::answer_size::{LEAST_MAX_CHARS, MOST_CONTAINERS, MOST_MAX_CHARS, PORTION};
+use super::answer_size::{
+    Budget, DEFAULT_ANSWER_CHARS, PORTION, Shorten, check_max_chars, measure, room_for_parts,
+    shorten_texts, shorten_value,
+};
 use super::link::accept_name;
 use super::reference::check_ids;
 use super::view::timestamp;
 use super::{Call, Engine, EngineError, EntityDetail, MemoryView};
-use crate::domain::Memory;
+use crate::domain::count::count_of;
 use crate::domain::cursor::{self, Position};
 use crate::domain::graph::{Entity, name_key};
 use crate::domain::memory::{Change, History};
-use crate::domain::object_text::count_containers;
 use crate::domain::validate::{self, Invalid, Problems};
+use crate::domain::{Memory, ObjectText};
 use crate::store::graph::EntityQuery;
 use crate::store::{HistoryQuery, Link};
 
@@ -24,8 +27,6 @@ use crate::store::{HistoryQuery, Link};
 const MAX_NAMES: usize = 20;
 /// Maximum number of relations, in each direction, and of memories of an entity.
 const MOST_OF_EACH: usize = 20;
-/// Default maximum of characters of memories and history in an answer.
-const DEFAULT_MAX_CHARS: usize = 40_000;
 /// Number of history entries that are read from the database at once, and bytes of their earlier states.
 const HISTORY_PORTION: (usize, usize) = (50, 256 << 10);
 
@@ -62,7 +63,7 @@ impl GetParams {
     /// Returns the maximum number of characters of the printed answer.
     #[must_use]
     pub fn budget(&self) -> usize {
-        self.max_chars.unwrap_or(DEFAULT_MAX_CHARS)
+        self.max_chars.unwrap_or(DEFAULT_ANSWER_CHARS)
     }
 }
 
@@ -78,7 +79,7 @@ pub struct GetOutput {
     /// IDs and names that do not exist.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
-    /// IDs that did not fit; get them in another call.
+    /// IDs and names that did not fit; get them in another call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_read: Vec<String>,
     /// Changes, newest first, if history is true.
@@ -180,58 +181,9 @@ fn check_get(params: &GetParams) -> Result<(), Invalid> {
         }
         Err(invalid) => problems.note(invalid),
     }
-    problems.accept(validate::whole_number(
-        "max_chars",
-        params.budget(),
-        LEAST_MAX_CHARS,
-        MOST_MAX_CHARS,
-    ));
+    problems.accept(check_max_chars(params.budget()));
     problems.check(params.cursor.as_deref().map_or(Ok(()), cursor::check_form));
     problems.refuse_if_any()
-}
-
-/// The remaining budget of an answer. The first part always fits, so that every call makes progress.
-struct Budget {
-    chars: usize,
-    containers: usize,
-    used: bool,
-    /// Whether a part was refused only for its number of objects and arrays.
-    crowded: bool,
-}
-
-impl Budget {
-    fn new(max_chars: usize) -> Self {
-        Self {
-            chars: max_chars,
-            containers: MOST_CONTAINERS,
-            used: false,
-            crowded: false,
-        }
-    }
-
-    /// Returns whether `part` fits, measured as JSON, which is the longer form of an answer.
-    fn admits(&mut self, part: &impl Serialize) -> bool {
-        let text = serde_json::to_string(part).unwrap_or_default();
-        let (chars, containers) = (text.chars().count(), count_containers(&text));
-        if self.used && (chars > self.chars || containers > self.containers) {
-            self.crowded = chars <= self.chars;
-            (self.chars, self.containers) = (0, 0);
-            return false;
-        }
-        self.chars = self.chars.saturating_sub(chars);
-        self.containers = self.containers.saturating_sub(containers);
-        self.used = true;
-        true
-    }
-
-    /// Describes the limit that the rest exceeds.
-    fn limit(&self, max_chars: usize) -> String {
-        if self.crowded {
-            "one answer".to_owned()
-        } else {
-            format!("{max_chars} characters")
-        }
-    }
 }
 
 impl Engine {
@@ -251,26 +203,40 @@ impl Engine {
         check_get(&params)?;
         let (ids, unmatched) = self.resolve_known(call, "ids", &params.ids).await?;
         let request = Request::new(params, ids)?;
-        let mut budget = Budget::new(call.unreserved(request.max_chars));
+        let mut budget = Budget::new(room_for_parts(call.unreserved(request.max_chars)));
         let mut output = GetOutput {
             missing: unmatched,
             ..GetOutput::default()
         };
-        if let Some(Position::History(index, place)) = request.position {
-            self.read_history(call, &request, (index, place), &mut budget, &mut output)
+        let start = match request.position {
+            Some(Position::History(index, place)) => Some((index, place)),
+            _ => request.history.then_some((0, None)),
+        };
+        if !matches!(request.position, Some(Position::History(..))) {
+            self.read_current(call, &request, &mut budget, &mut output)
                 .await?;
-            return Ok(output);
         }
-        let mentioned = self.read_entities(call, &request, &mut output).await?;
+        if let Some(start) = start {
+            self.read_history(call, &request, start, &mut budget, &mut output)
+                .await?;
+        }
+        output.notes.extend(budget.note_shortened());
+        Ok(output)
+    }
+
+    /// Reads the entities, and the memories as they are now.
+    async fn read_current(
+        &self,
+        call: &Call,
+        request: &Request,
+        budget: &mut Budget,
+        output: &mut GetOutput,
+    ) -> Result<(), EngineError> {
+        let mentioned = self.read_entities(call, request, budget, output).await?;
         let mut ids = request.ids.clone();
         ids.extend(mentioned.into_iter().filter(|id| !request.ids.contains(id)));
-        self.read_memories(call, &request, &ids, &mut budget, &mut output)
-            .await?;
-        if request.history {
-            self.read_history(call, &request, (0, None), &mut budget, &mut output)
-                .await?;
-        }
-        Ok(output)
+        self.read_memories(call, request, &ids, budget, output)
+            .await
     }
 
     /// Reads memories until the budget is used.
@@ -282,12 +248,10 @@ impl Engine {
         budget: &mut Budget,
         output: &mut GetOutput,
     ) -> Result<(), EngineError> {
-        let mut full = false;
+        let mut left_out: Vec<String> = Vec::new();
         for portion in ids.chunks(PORTION) {
-            if full {
-                output
-                    .not_read
-                    .extend(portion.iter().map(ToString::to_string));
+            if !left_out.is_empty() {
+                left_out.extend(portion.iter().map(ToString::to_string));
                 continue;
             }
             let memories = call
@@ -306,22 +270,22 @@ impl Engine {
                 .filter(|id| request.ids.contains(id) && !found.contains(id));
             output.missing.extend(missing.map(ToString::to_string));
             for memory in memories {
-                let view = chained(memory, &links, call.scope.project());
-                full = full || !budget.admits(&view);
-                if full {
-                    output.not_read.push(view.id);
-                } else {
+                let mut view = chained(memory, &links, call.scope.project());
+                if left_out.is_empty() && budget.admits(&mut view) {
                     output.memories.push(view);
+                } else {
+                    left_out.push(view.id);
                 }
             }
         }
-        if !output.not_read.is_empty() {
+        if !left_out.is_empty() {
             output.notes.push(format!(
-                "{} of {} memories fit into {}; get the others by the IDs in not_read.",
+                "{} of {} fit into {}; get the others by the IDs in not_read.",
                 output.memories.len(),
-                output.memories.len() + output.not_read.len(),
+                count_of((output.memories.len() + left_out.len()) as u64, "memory"),
                 budget.limit(request.max_chars)
             ));
+            output.not_read.append(&mut left_out);
         }
         Ok(())
     }
@@ -331,6 +295,7 @@ impl Engine {
         &self,
         call: &Call,
         request: &Request,
+        budget: &mut Budget,
         output: &mut GetOutput,
     ) -> Result<Vec<Uuid>, EngineError> {
         let before = match request.position {
@@ -347,10 +312,25 @@ impl Engine {
         if found.is_empty() {
             return Ok(Vec::new());
         }
-        let (described, notes) = self
+        let (mut described, notes) = self
             .describe_entities(call, &found, before, MOST_OF_EACH)
             .await?;
         output.notes.extend(notes);
+        let all = described.len();
+        let refused = described
+            .iter_mut()
+            .position(|detail| !budget.admits(detail));
+        let fitting = refused.unwrap_or(all);
+        let left_out = described.split_off(fitting);
+        if !left_out.is_empty() {
+            output.notes.push(format!(
+                "{fitting} of {} fit into {}; get the others by the names in not_read.",
+                count_of(all as u64, "entity"),
+                budget.limit(request.max_chars)
+            ));
+        }
+        let names = left_out.into_iter().map(|detail| detail.entity.name);
+        output.not_read.extend(names);
         if let [detail] = described.as_slice()
             && request.pages_memories()
         {
@@ -439,8 +419,8 @@ impl Engine {
                 };
                 for entry in page {
                     let old = entry.history.old.clone();
-                    let view = HistoryView::new(entry.history, after.as_ref());
-                    if !budget.admits(&view) {
+                    let mut view = HistoryView::new(entry.history, after.as_ref());
+                    if !budget.admits(&mut view) {
                         output.next_cursor = Some(request.cursor(Position::History(index, place)));
                         output.notes.push(
                             "There is more history: call again with the same arguments and next_cursor as cursor."
@@ -460,6 +440,56 @@ impl Engine {
             place = None;
         }
         Ok(())
+    }
+}
+
+impl Shorten for MemoryView {
+    fn shorten(&mut self, room: usize) {
+        let mut left = room;
+        if !self.metadata.is_empty() {
+            let length = self.metadata.as_str().chars().count();
+            if length > room / 2 {
+                self.metadata = ObjectText::default();
+            } else {
+                left -= length;
+            }
+        }
+        let Self {
+            content,
+            situation,
+            lesson,
+            ..
+        } = self;
+        let texts = [Some(content), situation.as_mut(), lesson.as_mut()];
+        shorten_texts(texts.into_iter().flatten(), left);
+    }
+}
+
+impl Shorten for HistoryView {
+    fn shorten(&mut self, room: usize) {
+        for state in [&mut self.old, &mut self.new].into_iter().flatten() {
+            shorten_value(state, room / 2);
+        }
+    }
+}
+
+impl Shorten for EntityDetail {
+    /// Keeps the strongest relations. The counts say how many there are.
+    fn shorten(&mut self, room: usize) {
+        let mut left = room;
+        if self.entity.properties.as_str().chars().count() > left {
+            self.entity.properties = ObjectText::default();
+        } else if !self.entity.properties.is_empty() {
+            left -= self.entity.properties.as_str().chars().count();
+        }
+        let too_long = self.relations.iter_mut().position(|relation| {
+            relation.shorten(left);
+            let length = measure(relation);
+            let fits = length <= left;
+            left = left.saturating_sub(length);
+            !fits
+        });
+        self.relations.truncate(too_long.unwrap_or(usize::MAX));
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::answer_size::Shorten;
 use super::view::timestamp;
 use crate::domain::ObjectText;
 use crate::domain::graph::{Entity, Relation};
@@ -97,5 +98,24 @@ impl RelationView {
             valid_to: relation.valid_to.map(timestamp),
             properties: relation.properties.clone(),
         })
+    }
+}
+
+impl Shorten for EntityView {
+    fn shorten(&mut self, room: usize) {
+        remove_large_properties(&mut self.properties, room);
+    }
+}
+
+impl Shorten for RelationView {
+    fn shorten(&mut self, room: usize) {
+        remove_large_properties(&mut self.properties, room);
+    }
+}
+
+/// Removes properties of more than `room` characters: a part of an object could be mistaken for the whole.
+fn remove_large_properties(properties: &mut ObjectText, room: usize) {
+    if properties.as_str().chars().count() > room {
+        *properties = ObjectText::default();
     }
 }

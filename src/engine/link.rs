@@ -426,11 +426,46 @@ pub(super) fn accept_name(field: &str, name: &str) -> Result<String, Invalid> {
     Ok(name.trim().to_owned())
 }
 
+/// A name that is to be stored.
+fn accept_new_name(field: &str, name: &str) -> Result<String, Invalid> {
+    validate::new_name(field, name, validate::MAX_NAME_BYTES)?;
+    accept_name(field, name)
+}
+
 /// Returns a type as it is stored.
 pub(super) fn accept_type(kind: Option<&str>) -> Result<Option<String>, Invalid> {
     let Some(kind) = kind else { return Ok(None) };
     validate::text("type", kind, validate::MAX_TAG_BYTES)?;
     Ok(Some(type_key(kind)))
+}
+
+/// A type that is to be stored.
+fn accept_new_type(kind: Option<&str>) -> Result<Option<String>, Invalid> {
+    let kind = accept_type(kind)?;
+    validate::new_optional_name("type", kind.as_deref(), validate::MAX_NAME_BYTES)?;
+    Ok(kind)
+}
+
+/// How names and types of a link are accepted. Those that are removed may be of an earlier time.
+struct NameRules {
+    name: fn(&str, &str) -> Result<String, Invalid>,
+    kind: fn(Option<&str>) -> Result<Option<String>, Invalid>,
+}
+
+impl NameRules {
+    fn choose(removes: bool) -> Self {
+        if removes {
+            Self {
+                name: accept_name,
+                kind: accept_type,
+            }
+        } else {
+            Self {
+                name: accept_new_name,
+                kind: accept_new_type,
+            }
+        }
+    }
 }
 
 /// Start and end of the validity of a relation.
@@ -458,8 +493,9 @@ fn accept_period(valid_from: Option<&str>, valid_to: Option<&str>) -> Result<Per
 
 fn accept_entity(item: EntityItem) -> Result<NewEntity, Invalid> {
     let mut problems = Problems::default();
-    let name = problems.accept(accept_name("name", &item.name));
-    let kind = problems.accept(accept_type(item.kind.as_deref()));
+    let rules = NameRules::choose(item.erase);
+    let name = problems.accept((rules.name)("name", &item.name));
+    let kind = problems.accept((rules.kind)(item.kind.as_deref()));
     problems.check(validate::metadata("properties", &item.properties));
     // Existing entities named like the ID of a memory can still be removed.
     if !item.erase && is_full_id(&name) {
@@ -477,8 +513,9 @@ fn accept_entity(item: EntityItem) -> Result<NewEntity, Invalid> {
 fn accept_relation(item: RelationItem) -> Result<NewRelation, Invalid> {
     let mut problems = Problems::default();
     let never_ends = item.valid_to.as_deref() == Some(validate::NEVER);
-    let from = problems.accept(accept_name("from", &item.from));
-    let to = problems.accept(accept_name("to", &item.to));
+    let rules = NameRules::choose(item.unlink.is_some());
+    let from = problems.accept((rules.name)("from", &item.from));
+    let to = problems.accept((rules.name)("to", &item.to));
     if !to.is_empty() && name_key(&from) == name_key(&to) {
         problems.note(
             Invalid::new("to", &to, "the name of another entity than from").depending_on(&["from"]),
@@ -496,7 +533,7 @@ fn accept_relation(item: RelationItem) -> Result<NewRelation, Invalid> {
         let expected = "the type of the relation, such as uses or works at";
         problems.note(Invalid::new("type", "", expected).depending_on(&["unlink"]));
     }
-    let kind = problems.accept(accept_type(item.kind.as_deref()));
+    let kind = problems.accept((rules.kind)(item.kind.as_deref()));
     problems.check(validate::metadata("properties", &item.properties));
     let (valid_from, valid_to) = problems.accept(accept_period(
         item.valid_from.as_deref(),

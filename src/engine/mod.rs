@@ -18,6 +18,7 @@ mod candidates;
 mod completion;
 mod entity_note;
 mod explore;
+mod explore_size;
 mod focus;
 mod forget;
 mod get;

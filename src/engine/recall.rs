@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::answer_size::{LEAST_MAX_CHARS, MOST_CONTAINERS, MOST_MAX_CHARS, PORTION};
+use super::answer_size::{MOST_CONTAINERS, PORTION, check_max_chars};
 use super::recall_page::{AnswerForm, ExplainedPage};
 use super::recall_search::{MAX_RANKED, Ranking};
 use super::recall_view::{AnswerPrinter, Detail, RecallOutput, round_score};
@@ -356,12 +356,7 @@ impl Engine {
             1,
             validate::MAX_LIMIT,
         ));
-        let max_chars = problems.accept(validate::whole_number(
-            "max_chars",
-            params.budget(),
-            LEAST_MAX_CHARS,
-            MOST_MAX_CHARS,
-        ));
+        let max_chars = problems.accept(check_max_chars(params.budget()));
         problems.check(validate::optional_text(
             "session",
             params.session.as_deref(),

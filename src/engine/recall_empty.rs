@@ -2,6 +2,7 @@
 
 use super::recall::Request;
 use super::{Call, Engine, EngineError};
+use crate::domain::count::verb_for;
 use crate::domain::spelling::rate_likeness;
 use crate::domain::{AsOf, Filter, Memory};
 use crate::store::Facet;
@@ -48,15 +49,21 @@ impl Engine {
         let filtered = request.filter != Filter::at(request.filter.now);
         Ok(vec![match (filtered, request.query.is_some()) {
             (true, _) => format!(
-                "No memory passes all filters; {total} are stored. Call again with fewer filters."
+                "No memory passes all filters; {total} {} stored. Call again with fewer filters.",
+                verb_for(total, "is", "are")
             ),
+            (false, true) if total == 1 => {
+                "The only stored memory contains no word of the query. Try other words or \
+                                            names, or an empty query to browse."
+                    .to_owned()
+            }
             (false, true) => format!(
                 "None of the {total} stored memories contains a word of the query. Try other words or names, or an \
                  empty query to browse."
             ),
             (false, false) => {
                 format!(
-                    "All {total} stored memories are superseded or expired; include_outdated lists them."
+                    "All stored memories ({total}) are superseded or expired; include_outdated lists them."
                 )
             }
         }])

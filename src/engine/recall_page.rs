@@ -1,5 +1,6 @@
 //! One page of an answer, whose texts share the budget of characters.
 
+use super::answer_size::{LEAST_NOTED, LEAST_SHARE, even_share};
 use super::recall_view::{AnswerPrinter, Why};
 use super::view::date_of;
 use super::{Detail, HitView, MemoryView, RecallOutput};
@@ -10,12 +11,8 @@ use crate::domain::reference::first_line;
 
 /// Number of characters of a text in an index.
 const INDEX_CHARS: usize = 36;
-/// Minimum number of characters of a shortened text; if there is less room, the last hits go to the next page.
-const LEAST_SHARE: usize = 80;
 /// Maximum number of attempts to use the budget well, once a number of characters is known to fit.
 const MOST_ATTEMPTS: usize = 6;
-/// Minimum budget that has room for [`SHORTENED`].
-const LEAST_NOTED: usize = 300;
 /// Explains how to read the rest of a text.
 const SHORTENED: &str = "Texts with … are shortened: get returns them in full.";
 
@@ -211,35 +208,5 @@ impl Fitting<'_> {
             output.notes.push(SHORTENED.to_owned());
         }
         (self.print)(output).chars().count()
-    }
-}
-
-/// Returns the maximum number of characters per text if all together may have `room`: characters that short texts do
-/// not need go to long ones.
-fn even_share(lengths: &[usize], room: usize) -> usize {
-    let mut sorted = lengths.to_vec();
-    sorted.sort_unstable();
-    let mut left = room;
-    for (index, length) in sorted.iter().enumerate() {
-        let share = left / (sorted.len() - index);
-        if *length > share {
-            return share;
-        }
-        left -= length;
-    }
-    room
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_short_texts_leave_goes_to_long_ones() {
-        assert_eq!(even_share(&[10, 500, 20], 130), 100);
-        assert_eq!(even_share(&[500, 500], 100), 50);
-        assert_eq!(even_share(&[10, 20], 30), 30, "everything fits");
-        assert_eq!(even_share(&[10, 20], 0), 0);
-        assert_eq!(even_share(&[], 5), 5);
     }
 }

@@ -365,14 +365,14 @@ impl Engine {
     /// Validates an item, except the memories to which it refers.
     fn accept(&self, item: RememberItem, now: DateTime<Utc>) -> Result<NewMemory, Invalid> {
         let mut problems = Problems::default();
-        problems.check(validate::text(
+        problems.check(validate::new_text(
             "content",
             &item.content,
             validate::MAX_CONTENT_BYTES,
         ));
         problems.check(validate::metadata("metadata", &item.metadata));
         for (field, name) in [("session", &item.session), ("speaker", &item.speaker)] {
-            problems.check(validate::optional_text(
+            problems.check(validate::new_optional_name(
                 field,
                 name.as_deref(),
                 validate::MAX_NAME_BYTES,
@@ -393,7 +393,7 @@ impl Engine {
         let accepted = NewMemory {
             id: self.clock.new_id(),
             kind: item.kind,
-            tags: problems.accept(validate::tags("tags", &item.tags)),
+            tags: problems.accept(validate::new_tags("tags", &item.tags)),
             importance: problems.accept(validate::number(
                 "importance",
                 item.importance.unwrap_or(0.5),
@@ -572,7 +572,7 @@ fn accept_episode(
 ) -> Result<Episode, Invalid> {
     let required = |field: &str, value: Option<String>| {
         let value = value.unwrap_or_default();
-        validate::text(field, &value, validate::MAX_EPISODE_BYTES).map(|()| value)
+        validate::new_text(field, &value, validate::MAX_EPISODE_BYTES).map(|()| value)
     };
     let outcome = outcome
         .ok_or_else(|| Invalid::new("outcome", "", "a number from -1 (failed) to 1 (succeeded)"))

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::answer_size::{
+    DEFAULT_ANSWER_CHARS, Shorten, check_max_chars, fit_parts, measure, room_for_parts,
+    shorten_text, shorten_texts, shorten_value,
+};
 use super::candidates::PairView;
 use super::link::accept_name;
 use super::reference::check_id;
@@ -61,9 +65,19 @@ pub struct ReviewParams {
     #[serde(default)]
     #[schemars(description = "")]
     pub session: Option<String>,
+    /// Length of the whole answer in characters, default 40000
+    #[serde(default)]
+    #[schemars(extend("x-aliases" = ["max_characters", "budget"]))]
+    pub max_chars: Option<usize>,
 }
 
 impl ReviewParams {
+    /// The most characters that the printed answer may have.
+    #[must_use]
+    pub fn budget(&self) -> usize {
+        self.max_chars.unwrap_or(DEFAULT_ANSWER_CHARS)
+    }
+
     /// Creates an action without further arguments.
     #[must_use]
     pub fn new(action: ReviewAction) -> Self {
@@ -77,6 +91,7 @@ impl ReviewParams {
             reason: None,
             entity: None,
             session: None,
+            max_chars: None,
         }
     }
 }
@@ -167,6 +182,38 @@ impl From<Review> for ReviewView {
     }
 }
 
+impl Shorten for ReviewView {
+    fn shorten(&mut self, room: usize) {
+        shorten_value(&mut self.change, room);
+        let left = room.saturating_sub(measure(&self.change));
+        let reasons = [&mut self.reason, &mut self.decision_reason];
+        shorten_texts(reasons.into_iter().flatten(), left);
+    }
+}
+
+impl Shorten for PairView {
+    fn shorten(&mut self, room: usize) {
+        for memory in [&mut self.keep, &mut self.replace] {
+            shorten_text(&mut memory.content, room / 2);
+        }
+    }
+}
+
+impl ReviewOutput {
+    /// Keeps as many reviews and pairs as fit into `max_chars` characters, and notes how to read the others.
+    fn keep_within(&mut self, max_chars: usize) {
+        let notes: usize = self.notes.iter().map(measure).sum();
+        let room = room_for_parts(max_chars).saturating_sub(notes);
+        // An answer has either reviews or pairs.
+        let reviews = fit_parts(&mut self.reviews, room);
+        let pairs = fit_parts(&mut self.candidates, room);
+        for (fit, what) in [(reviews, "reviews"), (pairs, "pairs")] {
+            let note = fit.note_left_out(what, max_chars);
+            self.notes.extend(note.or(fit.note_shortened()));
+        }
+    }
+}
+
 /// A command of a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
@@ -215,6 +262,17 @@ impl Engine {
         params: ReviewParams,
     ) -> Result<ReviewOutput, EngineError> {
         params.check()?;
+        let max_chars = call.unreserved(params.budget());
+        let mut output = self.carry_out_review(call, params).await?;
+        output.keep_within(max_chars);
+        Ok(output)
+    }
+
+    async fn carry_out_review(
+        &self,
+        call: &Call,
+        params: ReviewParams,
+    ) -> Result<ReviewOutput, EngineError> {
         match params.action {
             ReviewAction::List => {
                 let now = self.clock.now();
@@ -544,6 +602,7 @@ impl ReviewParams {
     /// Refuses every error that is detectable without the database.
     fn check(&self) -> Result<(), Invalid> {
         let mut problems = Problems::default();
+        problems.accept(check_max_chars(self.budget()));
         for (field, id) in [
             ("id", &self.id),
             ("keep", &self.keep),

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{Call, Engine, EngineError};
 use crate::domain::bm25::keep_longest;
+use crate::domain::count::count_of;
 use crate::domain::{Filter, Kind, Memory, Scope};
 use crate::store::SimilarQuery;
 
@@ -106,7 +107,8 @@ impl Engine {
             }
             if start.elapsed() > PATIENCE {
                 let note = format!(
-                    "Similar memories were searched only for the first {done} new memories."
+                    "Similar memories were searched only for the first {}.",
+                    count_of(done as u64, "new memory")
                 );
                 return (found, Some(note));
             }

@@ -299,7 +299,8 @@ fn accept_patch(
         ("lesson", &params.lesson, validate::MAX_EPISODE_BYTES),
         ("reason", &params.reason, validate::MAX_REASON_BYTES),
     ] {
-        problems.check(validate::optional_text(field, text.as_deref(), most));
+        let text = text.as_deref();
+        problems.check(text.map_or(Ok(()), |text| validate::new_text(field, text, most)));
     }
     if let Some(metadata) = &params.metadata {
         problems.accept(validate::metadata("metadata", metadata));
@@ -313,7 +314,7 @@ fn accept_patch(
         tags: problems.accept(
             params
                 .tags
-                .map(|tags| validate::tags("tags", &tags))
+                .map(|tags| validate::new_tags("tags", &tags))
                 .transpose(),
         ),
         importance: problems.accept(within("importance", params.importance, 0.0)),

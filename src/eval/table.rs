@@ -1,6 +1,7 @@
 //! Formats metrics as a table for people.
 
 use super::report::{Drift, Figures, Report};
+use crate::domain::count::count_of;
 
 const HEAD: [&str; 11] = [
     "questions",
@@ -32,8 +33,10 @@ pub fn print_results(report: &Report) -> String {
         |model| format!("with {model}"),
     );
     let mut out = format!(
-        "{} memories in {}, {model}; {}\n\n",
-        report.memories, report.database, report.service
+        "{} in {}, {model}; {}\n\n",
+        count_of(report.memories, "memory"),
+        report.database,
+        report.service
     );
     out.push_str(&align_lines(&rows));
     let all = &report.overall;

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::body_scan::BodyScan;
 use super::rpc_error::{PARSE_ERROR, RpcError};
+use crate::domain::count::{count_of, verb_for};
 use crate::domain::lenient_json;
 use crate::mcp::{CallNotes, SideArguments};
 
@@ -93,7 +94,9 @@ pub(super) fn parse(mut body: Vec<u8>, scan: &BodyScan, version: Option<&str>) -
     if scan.has_lone_surrogate() {
         let count = super::body_scan::replace_lone_surrogates(&mut body);
         notes.push(format!(
-            "{count} incomplete UTF-16 surrogate pair(s) (a text cut inside an emoji) were replaced with U+FFFD"
+            "{} (a text cut inside an emoji) {} replaced with U+FFFD",
+            count_of(count as u64, "incomplete UTF-16 surrogate pair"),
+            verb_for(count as u64, "was", "were")
         ));
     }
     let is_small = body.len() <= SMALL_BODY_BYTES && scan.values() <= SMALL_BODY_VALUES;

@@ -9,6 +9,7 @@ use chrono::TimeDelta;
 use tokio::time::sleep;
 
 use crate::domain::Clock;
+use crate::domain::count::{count_of, verb_for};
 use crate::embed::{Desk, EmbedError, Embedder, Model};
 use crate::lifecycle::{Condition, Heartbeat, Role, Supervisor};
 use crate::store::{Embedded, IndexJob, MemoryKey, Store, StoreError};
@@ -94,7 +95,13 @@ async fn prepare_search(store: &dyn Store, desk: &Desk) -> Result<(), StoreError
 /// Describes the model and the backlog for people.
 fn describe_state(desk: &Desk, backlog: Option<u64>) -> String {
     let wait = backlog
-        .map(|count| format!(", {count} memories wait"))
+        .map(|count| {
+            format!(
+                ", {} {}",
+                count_of(count, "memory"),
+                verb_for(count, "waits", "wait")
+            )
+        })
         .unwrap_or_default();
     match (desk.wanted(), desk.embedder(), desk.trouble()) {
         (None, ..) => "off: recall is by words alone".to_owned(),

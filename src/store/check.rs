@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{MemoryKey, Result, WriteFailure};
+use crate::domain::count::{count_of, verb_for};
 use crate::domain::text::Terms;
 
 /// Maximum number of suspicious memories that a check examines again. With more of them, the index is certainly
@@ -224,12 +225,29 @@ pub(super) fn word_index_finding(disagreement: Disagreement, remedy: &str) -> Op
     })
 }
 
+/// What the numbers of index entries show, in words.
+pub(super) fn describe_index_counts(missing: i64, stray: i64, corpus: i64) -> String {
+    format!(
+        "the word index disagrees with the memories: {} {} missing, entries of {} are left over, and the totals of {} {} \
+         wrong",
+        count_of(missing, "memory"),
+        verb_for(missing, "is", "are"),
+        count_of(stray, "deleted memory"),
+        count_of(corpus, "project"),
+        verb_for(corpus, "is", "are")
+    )
+}
+
 /// Describes the result of comparing the vectors.
 pub(super) fn vector_finding(missing: u64, stale: u64) -> Option<Finding> {
     (missing + stale > 0).then(|| {
         let detail = format!(
-            "the vectors disagree with the memories: {missing} memories have none and wait for none, and {stale} vectors \
-             are of another text or of no memory"
+            "the vectors disagree with the memories: {} {} none and {} for none, and {} {} of another text or of no memory",
+            count_of(missing, "memory"),
+            verb_for(missing, "has", "have"),
+            verb_for(missing, "waits", "wait"),
+            count_of(stale, "vector"),
+            verb_for(stale, "is", "are")
         );
         Finding::new(Subject::Vectors, detail, "run `cognitive-memory-mcp reindex`, which makes all vectors again")
     })

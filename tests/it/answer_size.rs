@@ -124,11 +124,32 @@ async fn no_answer_is_longer_than_its_limit() {
         json!({ "id": ids[3], "content": text(9), "reason": "a correction of the log" }),
     )
     .await;
-    call(
-        "link",
-        json!({ "relations": [{ "from": "Ada", "type": "keeps", "to": "the harbour log" }] }),
-    )
-    .await;
+    let mut relations = vec![json!({ "from": "Ada", "type": "keeps", "to": "the harbour log" })];
+    relations.extend((0..40).map(|number| {
+        let properties = json!({ "note": "p".repeat(20 * number) });
+        json!({ "from": "Ada", "type": "knows", "to": format!("friend {number}"), "properties": properties })
+    }));
+    call("link", json!({ "relations": relations })).await;
+    for number in 0..14 {
+        let content = format!(
+            "{number} \"{}\"",
+            "a line\nof the plan ".repeat(10 * number)
+        );
+        call("focus", json!({ "content": content, "session": "s" })).await;
+    }
+    let protect = json!({ "id": ids[5], "protected": true });
+    call("update", protect).await;
+    for number in 0..5 {
+        let content = format!("proposed {number} {}", text(10));
+        call(
+            "update",
+            json!({ "id": ids[5], "content": content, "reason": "r".repeat(300) }),
+        )
+        .await;
+    }
+    let review = json!({ "action": "list" });
+    let open = call("review", review.clone()).await["structuredContent"]["reviews"].take();
+    assert!(!open.as_array().unwrap().is_empty(), "{open}");
     ids.push("0192d3c0-0000-7000-8000-000000000000".to_owned());
     let questions = [
         ("recall", json!({ "query": "harbour log quay" })),
@@ -153,6 +174,16 @@ async fn no_answer_is_longer_than_its_limit() {
             json!({ "entities": ["Ada", "Nobody of this name", "the harbour log"] }),
         ),
         ("get", json!({ "entity": "Ada" })),
+        ("explore", json!({ "name": "Ada", "toolCallId": "call_1" })),
+        ("explore", json!({ "mode": "list", "limit": 500 })),
+        ("explore", json!({ "name": "friend 1", "to": "friend 2" })),
+        ("explore", json!({ "name": "friend 1", "mode": "suggest" })),
+        ("focus", json!({ "session": "s" })),
+        ("focus", json!({ "session": "s", "archived": true })),
+        ("focus", json!({ "session": "s", "content": text(12) })),
+        ("review", review),
+        ("review", json!({ "action": "candidates" })),
+        ("review", json!({ "action": "candidates", "entity": "Ada" })),
     ];
     for (tool, question) in &questions {
         for max_chars in (100..=420).step_by(16).chain([700, 1_500, 4_000, 40_000]) {
@@ -168,7 +199,17 @@ async fn no_answer_is_longer_than_its_limit() {
                     "{} of {max_chars}: {tool} {question}: {text}",
                     length(text)
                 );
-                cursor = answer["structuredContent"]["next_cursor"].clone();
+                let structured = &answer["structuredContent"];
+                // IDs and names that lead to the rest are never left out.
+                let listed = length(&structured["missing"]) + length(&structured["not_read"]);
+                assert!(
+                    *tool == "recall"
+                        || max_chars < 4_000
+                        || length(structured) <= max_chars + listed + 200,
+                    "{} of {max_chars}: {tool} {question}",
+                    length(structured)
+                );
+                cursor = structured["next_cursor"].clone();
                 let Some(next) = cursor.as_str() else { break };
                 assert!(
                     text.ends_with(next),
@@ -177,4 +218,94 @@ async fn no_answer_is_longer_than_its_limit() {
             }
         }
     }
+}
+
+/// Nothing is left out without a note, and the note leads to the rest.
+#[tokio::test]
+async fn a_small_limit_says_what_is_missing_and_how_to_read_it() {
+    let setup = Setup::new();
+    let server = setup.serve().await;
+    let client = server.client();
+    let call = async |tool: &str, arguments: Value| client.call(tool, arguments).await;
+    let relations: Vec<Value> = (0..30)
+        .map(
+            |number| json!({ "from": "Ada", "type": "knows", "to": format!("friend {number:02}") }),
+        )
+        .collect();
+    call("link", json!({ "relations": relations })).await;
+    for number in 0..9 {
+        let content = format!("{number} {}", "steps of the plan ".repeat(30));
+        call("focus", json!({ "content": content })).await;
+    }
+    let noted = |answer: &Value, part: &str| {
+        let notes = answer["notes"].to_string();
+        assert!(notes.contains(part), "{part:?} in {answer}");
+    };
+    let small = call("explore", json!({ "name": "Ada", "max_chars": 600 })).await;
+    assert_eq!(small["partial"], true);
+    noted(&small, "of 31 entities fit into 600 characters");
+    noted(&small, "of 30 relations fit into 600 characters");
+    let large = call("explore", json!({ "name": "Ada", "max_chars": 100_000 })).await;
+    assert_eq!(
+        (
+            large["entities"].as_array().unwrap().len(),
+            &large["partial"]
+        ),
+        (31, &json!(false))
+    );
+
+    let (mut after, mut names) = (Value::Null, Vec::new());
+    loop {
+        let page = call(
+            "explore",
+            json!({ "mode": "list", "limit": 100, "max_chars": 400, "after": after }),
+        )
+        .await;
+        let found = page["entities"].as_array().unwrap();
+        names.extend(
+            found
+                .iter()
+                .map(|entity| entity["name"].as_str().unwrap().to_owned()),
+        );
+        if page["partial"] == false {
+            break;
+        }
+        after = found.last().unwrap()["name"].clone();
+        noted(
+            &page,
+            &format!("continue with after {after}").replace('"', "\\\""),
+        );
+    }
+    let mut expected: Vec<String> = (0..30)
+        .map(|number| format!("friend {number:02}"))
+        .collect();
+    expected.insert(0, "Ada".to_owned());
+    assert_eq!(names, expected);
+
+    let small = call("focus", json!({ "max_chars": 1_000 })).await;
+    noted(&small, "of 9 items fit into 1000 characters");
+    let middle = call("focus", json!({ "max_chars": 4_000 })).await;
+    assert_eq!(middle["items"].as_array().unwrap().len(), 9);
+    noted(&middle, "Texts with … are shortened");
+    let whole = call("focus", json!({ "max_chars": 20_000 })).await;
+    assert!(whole["notes"].is_null(), "{whole}");
+    for number in 0..9 {
+        let id = whole["items"][number]["id"].clone();
+        call("focus", json!({ "action": "drop", "id": id })).await;
+    }
+    let (mut cursor, mut seen) = (Value::Null, 0);
+    loop {
+        let page = call(
+            "focus",
+            json!({ "archived": true, "max_chars": 900, "cursor": cursor }),
+        )
+        .await;
+        seen += page["items"].as_array().unwrap().len();
+        cursor = page["next_cursor"].clone();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    assert_eq!(seen, 9);
+    server.stop().await;
 }

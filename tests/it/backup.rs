@@ -432,3 +432,124 @@ fn a_saved_file_and_its_directory_are_on_the_disk_in_the_end() {
         assert!(synced(&lines[..renamed], &is_file), "{args:?}: {text}");
     }
 }
+
+/// The places are spread over the whole file, the checksum included.
+#[tokio::test]
+async fn a_changed_byte_of_a_backup_is_detected_or_harmless() {
+    const PLACES: usize = 50;
+    let (setup, _) = filled().await;
+    ok(&setup.run(&["token", "create", "laptop"]));
+    let original = export(&setup, "a.jsonl");
+    ok(&setup.run(&["backup", "saved.db"]));
+    let whole = std::fs::read(setup.path("saved.db")).unwrap();
+    let step = whole.len() / PLACES;
+    let (mut detected, mut place) = (0, 7);
+    while place < whole.len() {
+        let mut bytes = whole.clone();
+        bytes[place] ^= 1 << (place % 8);
+        let other = Setup::new();
+        other.file("flipped.db", &bytes);
+        let ran = other.run(&["restore", "flipped.db"]);
+        if ran.code == Some(0) {
+            assert_eq!(export(&other, "b.jsonl"), original, "byte {place}");
+        } else {
+            assert!(
+                ran.stderr.starts_with("error:"),
+                "byte {place}: {}",
+                ran.stderr
+            );
+            assert_ne!(ran.code, Some(101), "byte {place}: {}", ran.stderr);
+            detected += 1;
+        }
+        place += step + place % 13;
+    }
+    assert!(detected >= 40, "{detected}");
+    // A changed character of a text is no damage that SQLite could see.
+    let mut bytes = whole.clone();
+    let text = b"better insight";
+    let place = bytes
+        .windows(text.len())
+        .position(|part| part == text)
+        .unwrap();
+    bytes[place] = b'B';
+    let other = Setup::new();
+    other.file("flipped.db", &bytes);
+    let ran = other.run(&["restore", "flipped.db"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("differs from its checksum"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(
+        ok(&other.run(&["list"])).stdout.lines().count(),
+        ok(&Setup::new().run(&["list"])).stdout.lines().count()
+    );
+}
+
+#[tokio::test]
+async fn a_changed_byte_of_an_export_is_detected() {
+    let (setup, _) = filled().await;
+    let original = export(&setup, "a.jsonl");
+    let records = original.find('\n').unwrap() + 1;
+    for place in (records..original.len()).step_by(original.len() / 50) {
+        let mut bytes = original.clone().into_bytes();
+        bytes[place] ^= 1;
+        let other = Setup::new();
+        other.file("flipped.jsonl", &bytes);
+        let ran = other.run(&["restore", "flipped.jsonl"]);
+        let is_same = ran.code == Some(0) && export(&other, "b.jsonl") == original;
+        assert!(
+            ran.code != Some(0) || is_same,
+            "byte {place}: {}",
+            ran.stdout
+        );
+    }
+}
+
+/// Files of earlier versions, and copies of a database, have no checksum.
+#[tokio::test]
+async fn a_backup_without_a_checksum_is_restored_with_a_remark() {
+    let (setup, _) = filled().await;
+    let original = export(&setup, "a.jsonl");
+    ok(&setup.run(&["backup", "saved.db"]));
+    let mut bytes = std::fs::read(setup.path("saved.db")).unwrap();
+    bytes.truncate(bytes.len() / 4096 * 4096);
+    let other = Setup::new();
+    other.file("old.db", &bytes);
+    let ran = other.run(&["restore", "old.db"]);
+    assert!(
+        ok(&ran).stderr.contains("has no checksum"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(export(&other, "b.jsonl"), original);
+    // Damaged pages are found nevertheless.
+    let start = bytes.len() / 2 / 4096 * 4096;
+    bytes[start..start + 200].fill(0xa5);
+    other.file("old.db", &bytes);
+    let ran = other.run(&["restore", "--replace", "old.db"]);
+    assert_ne!(ran.code, Some(0), "{}", ran.stdout);
+}
+
+/// A backup that is put into place by hand works, and can be saved and restored again after changes.
+#[tokio::test]
+async fn a_backup_that_becomes_the_database_loses_its_checksum() {
+    let (setup, _) = filled().await;
+    ok(&setup.run(&["backup", "saved.db"]));
+    let other = Setup::new();
+    let database = other.database();
+    std::fs::create_dir_all(database.parent().unwrap()).unwrap();
+    std::fs::copy(setup.path("saved.db"), &database).unwrap();
+    let server = other.serve().await;
+    server.client().remember("after the copy").await;
+    server.stop().await;
+    assert_eq!(std::fs::metadata(&database).unwrap().len() % 4096, 0);
+    ok(&other.run(&["backup", "again.db"]));
+    let third = Setup::new();
+    for file in [other.path("again.db"), database] {
+        ok(&third.run(&["restore", "--replace", file.to_str().unwrap()]));
+        assert!(export(&third, "c.jsonl").contains("after the copy"));
+        std::fs::remove_file(third.path("c.jsonl")).unwrap();
+    }
+}

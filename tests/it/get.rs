@@ -144,23 +144,42 @@ async fn many_memories_are_read_call_by_call(bench: Bench) {
         wanted = output.not_read;
     }
     assert_eq!((read, missing, calls), (ids.into_iter().collect(), 1, 10));
-    // The first one is returned regardless of its size.
-    let one = read_one(&bench).await;
-    assert!(one > 60_000);
+    a_large_memory_is_shortened(&bench).await;
 }
 
-async fn read_one(bench: &Bench) -> usize {
-    let id = bench
-        .remember(vec![item(format!("large {}", "y".repeat(61_000)))])
-        .await;
-    let output = bench
-        .get(GetParams {
-            ids: id,
-            max_chars: Some(100),
+/// However small the limit, the first memory comes, and no answer has more of it than asked for.
+async fn a_large_memory_is_shortened(bench: &Bench) {
+    let large = RememberItem {
+        metadata: costly_object(),
+        ..item(format!("large {}", "y\n\"".repeat(20_000)))
+    };
+    let ids = bench.remember(vec![large]).await;
+    let read = async |max_chars| {
+        let params = GetParams {
+            ids: ids.clone(),
+            max_chars: Some(max_chars),
             ..GetParams::default()
-        })
-        .await;
-    output.memories[0].content.len()
+        };
+        bench.get(params).await
+    };
+    for max_chars in [100, 300, 500, 700, 1_000, 5_000, 40_000, 100_000] {
+        let output = read(max_chars).await;
+        let memory = &output.memories[0];
+        assert!(memory.content.starts_with("large y") && memory.content.ends_with('…'));
+        assert!(
+            output
+                .notes
+                .iter()
+                .any(|note| note.contains("larger max_chars")),
+            "{:?}",
+            output.notes
+        );
+        // IDs, times and field names are not shortened.
+        assert!(size(&output) <= max_chars.max(900), "{}", size(&output));
+    }
+    let whole = read(1_000_000).await;
+    assert_eq!(whole.memories[0].content.len(), 6 + 60_000);
+    assert!(whole.notes.is_empty(), "{:?}", whole.notes);
 }
 
 #[tokio::test]
@@ -201,10 +220,16 @@ async fn a_history_is_read_page_by_page(bench: Bench) {
             let content =
                 |side: &Option<serde_json::Value>| side.as_ref().unwrap()["content"].clone();
             let version = usize::try_from(entry.version).unwrap();
-            assert_eq!(
-                (content(&entry.old), content(&entry.new)),
-                (json!(text(version - 1)), json!(text(version)))
-            );
+            let (old, new) = (content(&entry.old), content(&entry.new));
+            if max_chars == 100 {
+                let shortened = |value: Value| value.as_str().unwrap().ends_with('…');
+                assert!(
+                    shortened(old) && shortened(new),
+                    "the first entry is shortened"
+                );
+                continue;
+            }
+            assert_eq!((old, new), (json!(text(version - 1)), json!(text(version))));
         }
         assert!(
             history

@@ -26,6 +26,7 @@ mod get;
 mod import_cycle;
 mod importer;
 mod importer_faults;
+mod invisible_names;
 mod lifecycle;
 mod log;
 mod memory_commands;

@@ -654,3 +654,52 @@ fn a_closed_pipe_is_silent() {
         .expect("it ran");
     assert_eq!(status.code(), Some(64));
 }
+
+#[test]
+fn odd_input_is_refused_before_anything_is_stored() {
+    let setup = Setup::new();
+    for number in ["nan", "inf", "-infinity"] {
+        let ran = setup.run(&["remember", "--importance", number, "a walrus"]);
+        assert_eq!(ran.code, Some(64), "{number}: {}", ran.stdout);
+        assert!(ran.stderr.contains("--importance"), "{}", ran.stderr);
+    }
+    for (input, part) in [
+        (b"caf\xe9".to_vec(), "is not UTF-8 (byte 4)"),
+        (vec![b'x'; 2 * 1024 * 1024], "is longer than 1048576 bytes"),
+    ] {
+        let file = setup.file("input", &input);
+        let mut command = setup.command(&["remember", "-"]);
+        command.stdin(std::fs::File::open(file).unwrap());
+        let ran = Ran::of(command);
+        assert_eq!(ran.code, Some(64), "{part}: {}", ran.stdout);
+        assert!(ran.stderr.contains(part), "{}", ran.stderr);
+    }
+    assert!(setup.run(&["list"]).stdout.contains("Nothing is stored"));
+}
+
+/// A file that takes the place of a pipe or a device breaks the programs that use it.
+#[test]
+fn an_export_replaces_regular_files_only() {
+    let setup = Setup::new();
+    assert_eq!(setup.run(&["remember", "a walrus"]).code, Some(0));
+    let pipe = setup.path("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for name in ["pipe", "."] {
+        let ran = setup.run(&["export", name]);
+        assert_eq!(ran.code, Some(64), "{name}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("is not a regular file"),
+            "{}",
+            ran.stderr
+        );
+    }
+    assert!(!std::fs::metadata(&pipe).unwrap().is_file());
+    assert_eq!(setup.run(&["export", "all.jsonl"]).code, Some(0));
+    let ran = setup.run(&["export", "all.jsonl"]);
+    assert!(
+        ran.stderr.contains("1 record exported, 1 of them a memory"),
+        "{}",
+        ran.stderr
+    );
+}

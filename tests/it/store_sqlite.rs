@@ -171,12 +171,21 @@ async fn what_cannot_be_opened_is_named_with_a_remedy() {
     std::fs::write(path("file"), "").unwrap();
     open(&path("newer.db")).await.close().await;
     execute(&path("newer.db"), "PRAGMA user_version = 99").await;
+    for (name, change) in [
+        ("minus.db", "PRAGMA user_version = -1"),
+        ("least.db", "PRAGMA user_version = -2147483648"),
+    ] {
+        open(&path(name)).await.close().await;
+        execute(&path(name), change).await;
+    }
     std::fs::write(path("other.db"), "").unwrap();
     execute(&path("other.db"), "CREATE TABLE other (x)").await;
     for (name, word) in [
         ("text.db", "not a SQLite database"),
         ("file/memory.db", "cannot be"),
         ("newer.db", "upgrade"),
+        ("minus.db", "has schema -1, which no release writes"),
+        ("least.db", "has schema -2147483648, which"),
         ("other.db", "another program"),
     ] {
         let store = store(&path(name));

@@ -308,7 +308,7 @@ async fn a_deep_check_finds_vectors_that_are_missing_or_of_another_text() {
     let findings = store.inspect_deeply(Pace::FULL_SPEED).await.unwrap();
     assert_eq!(subjects(&findings), [Subject::Vectors]);
     assert!(
-        findings[0].detail.contains("1 memories have none"),
+        findings[0].detail.contains("1 memory has none"),
         "{findings:?}"
     );
     execute(
@@ -319,7 +319,7 @@ async fn a_deep_check_finds_vectors_that_are_missing_or_of_another_text() {
     .await;
     let findings = store.inspect_deeply(Pace::FULL_SPEED).await.unwrap();
     assert!(
-        findings[0].detail.contains("1 vectors are of another text"),
+        findings[0].detail.contains("1 vector is of another text"),
         "{findings:?}"
     );
     assert!(findings[0].remedy.contains("reindex"), "{findings:?}");

@@ -23,6 +23,7 @@ use rmcp::model::JsonObject;
 use serde_json::Value;
 
 use crate::domain::Invalid;
+use crate::domain::count::count_of;
 
 mod fold;
 mod json_text;
@@ -133,8 +134,8 @@ pub(super) fn describe_problems(problems: &[Problem]) -> String {
     let mut text = listed.join("; ");
     if problems.len() > MAX_LISTED {
         text.push_str(&format!(
-            "; and {} more problems",
-            problems.len() - MAX_LISTED
+            "; and {}",
+            count_of((problems.len() - MAX_LISTED) as u64, "more problem")
         ));
     }
     if problems.len() > 1 {

@@ -1,6 +1,7 @@
 //! Notes on repaired arguments. Equal repairs share a note, so that many repairs stay brief.
 
 use super::MAX_LISTED;
+use crate::domain::count::{count_of, verb_for};
 
 /// Maximum number of names in one list.
 const MAX_NAMES: usize = 10;
@@ -94,7 +95,11 @@ impl Notes {
             })
             .collect();
         if self.further > 0 {
-            notes.push(format!("{} further arguments were repaired.", self.further));
+            notes.push(format!(
+                "{} {} repaired.",
+                count_of(self.further as u64, "further argument"),
+                verb_for(self.further as u64, "was", "were")
+            ));
         }
         if self.zone_assumed {
             notes.push("Times without a time zone were read as UTC.".to_owned());

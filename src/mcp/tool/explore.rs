@@ -3,8 +3,9 @@
 use rmcp::model::{JsonObject, ToolAnnotations};
 
 use super::quote::inline_text;
-use super::{Answer, ModelTool, ToolError, build_answer, given_count, with_notes};
+use super::{Answer, ModelTool, ToolError, given_count, limited_answer, with_notes};
 use crate::domain::Invalid;
+use crate::domain::count::count_of;
 use crate::engine::{Call, Engine, EntityView, ExploreOutput, ExploreParams, RelationView};
 
 pub(crate) struct Explore;
@@ -31,22 +32,13 @@ impl ModelTool for Explore {
     }
 
     async fn run(engine: &Engine, call: &Call, params: ExploreParams) -> Result<Answer, ToolError> {
+        let budget = params.budget();
         let output = engine.explore(call, params).await?;
-        let entities = if output.entities.len() == 1 {
-            "entity"
-        } else {
-            "entities"
-        };
-        let relations = if output.relations.len() == 1 {
-            "relation"
-        } else {
-            "relations"
-        };
         let partial = if output.partial { " (partial)" } else { "" };
         let counts = format!(
-            "{} {entities}, {} {relations}{partial}:",
-            output.entities.len(),
-            output.relations.len()
+            "{}, {}{partial}:",
+            count_of(output.entities.len() as u64, "entity"),
+            count_of(output.relations.len() as u64, "relation")
         );
         let mut text = with_notes(&output.notes, &counts);
         for entity in &output.entities {
@@ -57,7 +49,7 @@ impl ModelTool for Explore {
             text.push('\n');
             text.push_str(&describe_relation(relation));
         }
-        Ok(build_answer(&output, text))
+        Ok(limited_answer(&output, text, String::new(), budget))
     }
 }
 

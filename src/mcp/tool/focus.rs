@@ -2,8 +2,11 @@
 
 use rmcp::model::{JsonObject, ToolAnnotations};
 
-use super::{Answer, ModelTool, ToolError, build_answer, describe_focus, given_action, with_notes};
+use super::{
+    Answer, ModelTool, ToolError, describe_focus, given_action, limited_answer, with_notes,
+};
 use crate::domain::Invalid;
+use crate::domain::count::count_of;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, FocusOutput, FocusParams};
 
@@ -36,13 +39,16 @@ impl ModelTool for Focus {
     }
 
     async fn run(engine: &Engine, call: &Call, params: FocusParams) -> Result<Answer, ToolError> {
+        let budget = params.budget();
         let output = engine.focus(call, params).await?;
         let count = match output.items.len() {
             0 => "No items.".to_owned(),
-            1 => "1 item:".to_owned(),
-            n => format!("{n} items:"),
+            n => format!("{}:", count_of(n as u64, "item")),
         };
         let mut lines = vec![with_notes(&output.notes, &count)];
+        if let Some(memory) = &output.memory {
+            lines.push(format!("Stored as memory {}", short_id(memory)));
+        }
         lines.extend(output.items.iter().map(describe_focus));
         lines.extend(
             output
@@ -50,12 +56,13 @@ impl ModelTool for Focus {
                 .iter()
                 .map(|item| format!("Archived to make room: {}", describe_focus(item))),
         );
-        if let Some(memory) = &output.memory {
-            lines.push(format!("Stored as memory {}", short_id(memory)));
-        }
-        if let Some(cursor) = &output.next_cursor {
-            lines.push(format!("More with cursor {cursor}"));
-        }
-        Ok(build_answer(&output, lines.join("\n")))
+        let cursor = output.next_cursor.as_ref();
+        let ending = cursor.map(|cursor| format!("More with cursor {cursor}"));
+        Ok(limited_answer(
+            &output,
+            lines.join("\n"),
+            ending.unwrap_or_default(),
+            budget,
+        ))
     }
 }

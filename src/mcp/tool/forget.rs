@@ -7,6 +7,7 @@ use super::{
     given_count, with_notes,
 };
 use crate::domain::Invalid;
+use crate::domain::count::count_of;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, ForgetOutput, ForgetParams, Mode};
 
@@ -62,8 +63,7 @@ impl ModelTool for Forget {
 fn summary(output: &ForgetOutput) -> String {
     let count = match output.changed {
         0 => return format!("Nothing was {}.", output.mode.done()),
-        1 => "1 memory".to_owned(),
-        n => format!("{n} memories"),
+        n => count_of(n as u64, "memory"),
     };
     match output.mode {
         Mode::Delete => format!("{count} deleted; forget with mode restore undoes this."),

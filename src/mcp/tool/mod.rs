@@ -14,6 +14,7 @@ use self::quote::{first_chars, inline_text, quote_lines};
 use super::argument::Problem;
 use super::error::ToolError;
 use crate::domain::Invalid;
+use crate::domain::count::verb_for;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, EntityDetail, FocusView, MOST_COUNTED, MemoryView, ReviewView};
 
@@ -349,13 +350,15 @@ pub(super) fn describe_detail(detail: &EntityDetail) -> String {
     if detail.ended_relations > 0 {
         let ended = format_count(detail.ended_relations);
         lines.push(format!(
-            "{ended} ended relations are not listed; explore with valid_at shows an earlier time"
+            "{ended} ended {} not listed; explore with valid_at shows an earlier time",
+            verb_for(detail.ended_relations, "relation is", "relations are")
         ));
     }
     if !detail.memories.is_empty() {
         let (shown, all) = (detail.memories.len(), format_count(detail.memory_count));
         lines.push(format!(
-            "mentioned by {shown} of {all} memories: {}",
+            "mentioned by {shown} of {all} {}: {}",
+            verb_for(detail.memory_count, "memory", "memories"),
             short_ids(&detail.memories)
         ));
     }

@@ -4,6 +4,7 @@ use rmcp::model::ToolAnnotations;
 
 use super::{Answer, ModelTool, ToolError, build_answer, inline_text, quote_lines, with_notes};
 use crate::domain::Invalid;
+use crate::domain::count::count_of;
 use crate::domain::reference::short_id;
 use crate::engine::{Call, Engine, RememberOutput, RememberParams, StoredView};
 
@@ -65,7 +66,8 @@ fn shorten(output: &mut RememberOutput) {
     let left_out = all - output.memories.len();
     if left_out > 0 {
         output.notes.push(format!(
-            "The IDs of {left_out} new memories are left out; calls with up to {MOST_LISTED} items return all IDs."
+            "The IDs of {} are left out; calls with up to {MOST_LISTED} items return all IDs.",
+            count_of(left_out as u64, "new memory")
         ));
     }
 }

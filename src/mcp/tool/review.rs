@@ -3,8 +3,8 @@
 use rmcp::model::{JsonObject, ToolAnnotations};
 
 use super::{
-    Answer, EXCERPT_CHARS, ModelTool, ToolError, build_answer, describe_review, first_chars,
-    given_action, quote_lines, with_notes,
+    Answer, EXCERPT_CHARS, ModelTool, ToolError, describe_review, first_chars, given_action,
+    limited_answer, quote_lines, with_notes,
 };
 use crate::domain::Invalid;
 use crate::domain::reference::short_id;
@@ -40,16 +40,15 @@ impl ModelTool for Review {
     }
 
     async fn run(engine: &Engine, call: &Call, params: ReviewParams) -> Result<Answer, ToolError> {
+        let budget = params.budget();
         let output = engine.review(call, params).await?;
         let mut lines: Vec<String> = output.reviews.iter().map(describe_outcome).collect();
         lines.extend(output.candidates.iter().map(describe_pair));
         if lines.is_empty() && output.notes.is_empty() {
             lines.push("No reviews or candidates.".to_owned());
         }
-        Ok(build_answer(
-            &output,
-            with_notes(&output.notes, &lines.join("\n")),
-        ))
+        let text = with_notes(&output.notes, &lines.join("\n"));
+        Ok(limited_answer(&output, text, String::new(), budget))
     }
 }
 

@@ -4,6 +4,7 @@ use rmcp::model::{JsonObject, ToolAnnotations};
 
 use super::recall::one_line;
 use super::{Answer, ModelTool, ToolError, build_answer, given_count};
+use crate::domain::count::count_of;
 use crate::engine::{Call, Engine, StatusOutput, StatusParams, ValueCounts};
 
 pub(crate) struct Status;
@@ -49,13 +50,13 @@ fn print_status(output: &StatusOutput) -> String {
         .as_ref()
         .map(|_| format!(", {} awaiting embedding", output.index_backlog));
     let mut lines = vec![format!(
-        "Project {}: {} memories{kinds}, {} superseded, {} deleted{}, {} open reviews.",
+        "Project {}: {}{kinds}, {} superseded, {} deleted{}, {}.",
         output.project,
-        output.memories,
+        count_of(output.memories, "memory"),
         output.superseded,
         output.deleted,
         backlog.unwrap_or_default(),
-        output.open_reviews
+        count_of(output.open_reviews, "open review")
     )];
     if output.readable_projects.len() > 1 {
         lines.push(format!(

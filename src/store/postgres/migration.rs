@@ -121,8 +121,13 @@ pub(super) async fn pending(
             .find(|migration| migration.version() == version)
         else {
             let newest = newest();
+            let advice = if version > newest {
+                "upgrade the program"
+            } else {
+                "no release writes this version; restore a backup"
+            };
             let reason = format!(
-                "database {:?} has schema version {version}, this program knows up to {newest}: upgrade the program",
+                "database {:?} has schema version {version}, this program knows up to {newest}: {advice}",
                 server.database
             );
             return Err(fault::setup(reason).into());

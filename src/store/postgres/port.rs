@@ -18,6 +18,7 @@ use super::{PostgresStore, port_sql, sql};
 use crate::domain::name::{name_key, name_words};
 use crate::domain::text::Terms;
 use crate::domain::{Change, History, Memory, Review, Scope};
+use crate::store::check::describe_index_counts;
 use crate::store::port::{
     EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, PAGE_HISTORY_ENTRIES, Place,
     PortStore, Record, RelationRecord, Section, Snapshot, loaded_with_history, memory_records,
@@ -240,13 +241,9 @@ impl PortStore for PostgresStore {
         if missing + stray + corpus == 0 {
             return Ok(Vec::new());
         }
-        let detail = format!(
-            "the word index disagrees with the memories: {missing} memories are missing, entries of {stray} deleted ones \
-             are left over, and the totals of {corpus} projects are wrong"
-        );
         Ok(vec![Finding::new(
             Subject::WordIndex,
-            detail,
+            describe_index_counts(missing, stray, corpus),
             super::check::REBUILD_INDEX,
         )])
     }

@@ -13,7 +13,10 @@ use super::error::from_sqlx;
 use super::row::MemoryRow;
 use super::{SqliteStore, check_sql, json_numbers, schema, sql, word_index};
 use crate::domain::Analyzer;
-use crate::store::check::{Current, IndexComparison, vector_finding, word_index_finding};
+use crate::domain::count::{count_of, verb_for};
+use crate::store::check::{
+    Current, IndexComparison, describe_index_counts, vector_finding, word_index_finding,
+};
 use crate::store::{
     CheckStore, Finding, MemoryKey, Pace, Result, StoreError, Subject, WriteFailure,
 };
@@ -58,7 +61,11 @@ pub(super) async fn inspect_quickly(connection: &mut SqliteConnection) -> Result
         .await
         .map_err(failed)?;
     if broken > 0 {
-        let detail = format!("{broken} rows point to rows that do not exist");
+        let detail = format!(
+            "{} {} to rows that do not exist",
+            count_of(broken, "row"),
+            verb_for(broken, "points", "point")
+        );
         findings.push(Finding::new(Subject::References, detail, REFILL));
     }
     findings.extend(count_index_entries(connection).await?);
@@ -79,11 +86,11 @@ async fn count_index_entries(connection: &mut SqliteConnection) -> Result<Option
         .await
         .map_err(failed)?;
     Ok((missing + stray + corpus > 0).then(|| {
-        let detail = format!(
-            "the word index disagrees with the memories: {missing} memories are missing, entries of {stray} deleted ones \
-             are left over, and the totals of {corpus} projects are wrong"
-        );
-        Finding::new(Subject::WordIndex, detail, REBUILD_INDEX)
+        Finding::new(
+            Subject::WordIndex,
+            describe_index_counts(missing, stray, corpus),
+            REBUILD_INDEX,
+        )
     }))
 }
 

@@ -9,6 +9,7 @@ mod cache;
 mod change;
 mod check;
 mod check_sql;
+mod checksum;
 mod completion;
 mod context;
 mod error;
@@ -61,6 +62,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection, Row, Sqlite, SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
+pub use checksum::{Checksum, append_checksum, take_checksum};
 pub use foreign::ForeignFile;
 pub use lock::{Owner, lock_path, owner, refuse_other_name};
 pub use obstacle::{Obstacle, find_obstacle};
@@ -236,6 +238,8 @@ impl SqliteStore {
             return Err(missing.into());
         }
         create_private(&path)?;
+        // Before anything locks the file: closing it again would release locks.
+        checksum::remove_checksum(&path).map_err(|error| cannot_create(&path, &error))?;
         lock.take_database(&path)?;
         let options = connect_options(&path)
             .journal_mode(SqliteJournalMode::Wal)

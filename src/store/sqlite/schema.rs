@@ -39,14 +39,17 @@ pub(super) async fn version(connection: &mut SqliteConnection) -> Result<usize> 
             "the file is a SQLite database of another program; name another file".to_owned(),
         ));
     }
-    let version = usize::try_from(version).unwrap_or(usize::MAX);
-    if version > NEWEST {
-        return Err(setup(format!(
+    match usize::try_from(version) {
+        Ok(version) if version <= NEWEST => Ok(version),
+        Ok(version) => Err(setup(format!(
             "the embedded database has schema {version}, this binary knows {NEWEST}; upgrade cognitive-memory-mcp, \
              or restore a backup made before the upgrade"
-        )));
+        ))),
+        Err(_) => Err(setup(format!(
+            "the embedded database has schema {version}, which no release writes (expected 0 to {NEWEST}): the file is \
+             damaged, or another program changed its user_version; restore a backup"
+        ))),
     }
-    Ok(version)
 }
 
 /// Kind and name of each object of a schema, with its definition.

@@ -1,6 +1,7 @@
 //! Decodes text files of other programs to UTF-8: with or without a byte order mark, UTF-16, and with invalid bytes.
 //! Bytes that cannot be decoded become U+FFFD, and their positions are recorded.
 
+use crate::domain::count::count_of;
 use std::io::{self, BufRead, Read};
 
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -73,7 +74,7 @@ impl<R: Read> TextReader<R> {
             .undecodable
             .saturating_sub(self.first_undecodable.len() as u64);
         if more > 0 {
-            text.push_str(&format!(" and {more} more places"));
+            text.push_str(&format!(" and {}", count_of(more, "more place")));
         }
         let encoding = if self.encoding == Some(Encoding::Utf8) {
             "UTF-8"
