@@ -658,7 +658,7 @@ fn a_closed_pipe_is_silent() {
 #[test]
 fn odd_input_is_refused_before_anything_is_stored() {
     let setup = Setup::new();
-    for number in ["nan", "inf", "-infinity"] {
+    for number in ["nan", "inf", "infinity"] {
         let ran = setup.run(&["remember", "--importance", number, "a walrus"]);
         assert_eq!(ran.code, Some(64), "{number}: {}", ran.stdout);
         assert!(ran.stderr.contains("--importance"), "{}", ran.stderr);
