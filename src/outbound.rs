@@ -27,7 +27,7 @@ pub(crate) fn follow_same_origin() -> Policy {
     })
 }
 
-/// The same for requests with a body, which survives 307 and 308 only.
+/// Follows the same redirects for requests with a body, which only 307 and 308 keep.
 pub(crate) fn follow_same_origin_with_body() -> Policy {
     Policy::custom(|attempt| {
         let keeps_body = matches!(
@@ -62,7 +62,7 @@ fn stays_at_origin(attempt: &Attempt<'_>) -> bool {
         && attempt.previous().len() <= MOST_REDIRECTS
 }
 
-/// The target of a redirect that was not followed, without credentials and parameters.
+/// Returns the target of a redirect that was not followed, without credentials and parameters.
 pub(crate) fn redirect_target(response: &Response) -> Option<String> {
     if !response.status().is_redirection() {
         return None;
@@ -92,7 +92,7 @@ pub(crate) fn may_pass(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
-/// The pause after an attempt, from 1 on.
+/// Returns the pause after an attempt; the first one has number 1.
 pub(crate) fn pause_after(attempt: u32) -> Duration {
     FIRST_PAUSE * 2_u32.saturating_pow(attempt.saturating_sub(1))
 }

@@ -8,7 +8,7 @@ pub(super) fn has_visible_character(text: &str) -> bool {
     text.chars().any(is_visible)
 }
 
-/// The first character that does not belong into a name. Joiners, variation selectors and tags are part of emoji and of
+/// Returns the first character that does not belong in a name. Joiners, variation selectors and tags are part of emoji and of
 /// words in several scripts, so they are allowed beside visible characters.
 pub(super) fn disguising_character(name: &str) -> Option<char> {
     name.chars().find(|sign| {

@@ -1,6 +1,6 @@
-//! Limits on answers. A caller limits the characters with `max_chars`. Other limits apply whatever a caller asks for: the
-//! memory that an answer needs is a multiple of its text, and a large multiple where metadata and properties have many
-//! small values.
+//! Limits on answers. A caller limits the characters with `max_chars`. Other limits are independent of the caller's request:
+//! the memory that an answer needs is a multiple of its text, and a large multiple if metadata and properties have many small
+//! values.
 //!
 //! Parts of an answer are measured as JSON, which is the longer form of an answer. Texts that do not fit are shortened, so
 //! that the structured content is as limited as the printed text. IDs, names and times are never shortened.
@@ -20,11 +20,11 @@ pub(super) const LEAST_MAX_CHARS: usize = 100;
 pub(super) const MOST_MAX_CHARS: usize = 1_000_000;
 /// Fewest characters of a shortened text.
 pub(super) const LEAST_SHARE: usize = 80;
-/// Smallest budget in which there is room for notes on what was left out.
+/// Smallest `max_chars` in which there is room for notes on omitted parts.
 pub(super) const LEAST_NOTED: usize = 300;
 /// Characters that such notes may take.
 const NOTE_ROOM: usize = 200;
-/// Says how to read the rest of shortened texts.
+/// Note on shortened texts.
 const SHORTENED: &str = "Texts with … are shortened, and large metadata and properties are left out; call again with a \
                          larger max_chars to read more.";
 /// Maximum number of objects and arrays in the memories or the history of one answer.
@@ -32,12 +32,15 @@ pub(super) const MOST_CONTAINERS: usize = 10_000;
 /// Number of full memories, entities or relations that are read from the database at once.
 pub(super) const PORTION: usize = 32;
 
-/// Refuses a number of characters that no answer can have.
+/// Returns `max_chars` if an answer may have that many characters.
+///
+/// # Errors
+/// If the number is outside of the range.
 pub(super) fn check_max_chars(max_chars: usize) -> Result<usize, Invalid> {
     validate::whole_number("max_chars", max_chars, LEAST_MAX_CHARS, MOST_MAX_CHARS)
 }
 
-/// The characters of `max_chars` that remain for the parts of an answer beside notes on what was left out.
+/// Returns the characters of `max_chars` that remain for the parts of an answer beside notes on omitted parts.
 pub(super) fn room_for_parts(max_chars: usize) -> usize {
     if max_chars >= LEAST_NOTED {
         max_chars.saturating_sub(NOTE_ROOM)
@@ -52,7 +55,7 @@ pub(super) trait Shorten {
     fn shorten(&mut self, room: usize);
 }
 
-/// The length of a part of an answer. A line break counts three times, because the printed text marks every line.
+/// Returns the length of a part of an answer in characters of JSON. A line break counts three times, because the printed text marks every line.
 pub(super) fn measure(part: &impl Serialize) -> usize {
     measure_json(&serde_json::to_string(part).unwrap_or_default())
 }
@@ -66,14 +69,14 @@ fn measure_json(json: &str) -> usize {
     length
 }
 
-/// What [`fit_parts`] had to do.
+/// Result of [`fit_parts`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fit {
-    /// How many parts there were.
+    /// Number of parts before.
     pub(super) all: usize,
-    /// How many were kept.
+    /// Number of parts that were kept.
     pub(super) kept: usize,
-    /// Whether texts of these were shortened.
+    /// Whether texts of the kept parts were shortened.
     pub(super) shortened: bool,
 }
 
@@ -83,12 +86,12 @@ impl Fit {
         self.kept < self.all
     }
 
-    /// Says that texts were shortened.
+    /// Returns a note if texts were shortened.
     pub(super) fn note_shortened(self) -> Option<String> {
         self.shortened.then(|| SHORTENED.to_owned())
     }
 
-    /// Says how many parts were left out, and that a larger budget shows them.
+    /// Returns a note on the number of parts that were left out, and how to read them.
     pub(super) fn note_left_out(self, what: &str, max_chars: usize) -> Option<String> {
         let Self { all, kept, .. } = self;
         self.is_cut().then(|| {
@@ -142,8 +145,8 @@ pub(super) fn fit_parts<T: Serialize + Shorten + Clone>(parts: &mut Vec<T>, room
     }
 }
 
-/// The most characters that each text may have if all together have at most `room`: what short texts leave over goes to
-/// the long ones.
+/// Returns the most characters that each text may have if all together have at most `room`. Long texts get the room that
+/// short texts leave over.
 pub(super) fn even_share(lengths: &[usize], room: usize) -> usize {
     let mut sorted = lengths.to_vec();
     sorted.sort_unstable();
@@ -161,7 +164,7 @@ pub(super) fn even_share(lengths: &[usize], room: usize) -> usize {
 /// Shortens texts so that all together take at most `room` characters of JSON.
 pub(super) fn shorten_texts<'a>(texts: impl IntoIterator<Item = &'a mut String>, room: usize) {
     let texts: Vec<&mut String> = texts.into_iter().collect();
-    let lengths: Vec<usize> = texts.iter().map(|text| measure(text)).collect();
+    let lengths: Vec<usize> = texts.iter().map(measure).collect();
     let share = even_share(&lengths, room);
     for text in texts {
         shorten_text(text, share);
@@ -185,7 +188,7 @@ pub(super) fn shorten_text(text: &mut String, room: usize) {
     text.push('…');
 }
 
-/// The length of a character in JSON, as [`measure`] counts it.
+/// Returns the length of a character in JSON, as [`measure`] counts it.
 fn escaped_length(sign: char) -> usize {
     match sign {
         '\n' => 3,
@@ -262,7 +265,7 @@ impl Budget {
         true
     }
 
-    /// What the rest does not fit into, in words.
+    /// Returns the limit that refused the rest, in words.
     pub(super) fn limit(&self, max_chars: usize) -> String {
         if self.crowded {
             "one answer".to_owned()
@@ -271,7 +274,7 @@ impl Budget {
         }
     }
 
-    /// Says that texts were shortened.
+    /// Returns a note if texts were shortened.
     pub(super) fn note_shortened(&self) -> Option<String> {
         self.shortened.then(|| SHORTENED.to_owned())
     }

@@ -58,7 +58,7 @@ impl ExploreOutput {
     }
 }
 
-/// Where a page of at least one and about `kept` entities ends. Entities of one name, of which each project has one, stay
+/// Returns the end of a page of at least one and about `kept` entities. Entities of one name, of which each project has one, stay
 /// on one page, because the next page begins after a name.
 fn end_of_page(entities: &[EntityView], kept: usize) -> usize {
     let key = |index: usize| name_key(&entities[index].name);

@@ -300,12 +300,8 @@ impl Shorten for FocusView {
 }
 
 impl FocusOutput {
-    /// Keeps as many items as fit into `max_chars` characters, and notes how to read the others. A page of the archive,
-    /// which ends with a cursor, fits already.
+    /// Keeps as many items as fit into `max_chars` characters, and notes how to read the others.
     fn keep_within(&mut self, max_chars: usize) {
-        if self.next_cursor.is_some() {
-            return;
-        }
         let notes: usize = self.notes.iter().map(measure).sum();
         let room = room_for_parts(max_chars).saturating_sub(notes);
         let items = fit_parts(&mut self.items, room);
@@ -389,7 +385,10 @@ impl Engine {
         let mut output = self.change_focus(call, action, &params).await?;
         notes.append(&mut output.notes);
         output.notes = notes;
-        output.keep_within(call.unreserved(params.budget()));
+        // A page of the archive fits already, and its cursor leads to the rest.
+        if !(action == FocusAction::List && params.archived) {
+            output.keep_within(call.unreserved(params.budget()));
+        }
         Ok(output)
     }
 

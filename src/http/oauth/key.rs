@@ -376,7 +376,7 @@ impl Source {
         let mut response = self.client.get(url).send().await?;
         if let Some(target) = outbound::redirect_target(&response) {
             return Err(Failure::lasting(format!(
-                "redirects to {target}; redirects to another address are not followed"
+                "redirects to {target}; redirects to another address, or more than five, are not followed"
             )));
         }
         if !response.status().is_success() {

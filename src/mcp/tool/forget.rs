@@ -63,7 +63,7 @@ impl ModelTool for Forget {
 fn summary(output: &ForgetOutput) -> String {
     let count = match output.changed {
         0 => return format!("Nothing was {}.", output.mode.done()),
-        n => count_of(n as u64, "memory"),
+        n => count_of(n, "memory"),
     };
     match output.mode {
         Mode::Delete => format!("{count} deleted; forget with mode restore undoes this."),

@@ -14,12 +14,12 @@ const DIGEST_BYTES: usize = 64;
 const LINE_BYTES: usize = BEGIN.len() + DIGEST_BYTES + 1;
 const PORTION: usize = 256 * 1024;
 
-/// What the checksum of a file shows.
+/// Result of the comparison of a file with its checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checksum {
     /// The file has none: it was written by an earlier version, or is no backup.
     Absent,
-    /// The file is what was written.
+    /// The file did not change after it was written.
     Correct,
     /// The file was changed after it was written.
     Wrong,
