@@ -27,6 +27,9 @@ const NOTE_ROOM: usize = 200;
 /// Note on shortened texts.
 const SHORTENED: &str = "Texts with … are shortened, and large metadata and properties are left out; call again with a \
                          larger max_chars to read more.";
+/// Note on an answer whose structured content is complete.
+const PRINTED_SHORTENED: &str = "The printed text may be shortened, the structured content is complete; call again with a larger \
+                                 max_chars to print more.";
 /// Maximum number of objects and arrays in the memories or the history of one answer.
 pub(super) const MOST_CONTAINERS: usize = 10_000;
 /// Number of full memories, entities or relations that are read from the database at once.
@@ -218,26 +221,30 @@ pub(super) fn shorten_value(value: &mut Value, room: usize) {
     }
 }
 
-/// What an answer may still use. The first part always fits, so that every call leads on; its texts are shortened.
+/// What an answer may still use. The first part always fits, so that every call leads on. Its texts are shortened if the
+/// caller named the limit; by default, a program reads one memory in full.
 pub(super) struct Budget {
     chars: usize,
     containers: usize,
     used: bool,
     /// Whether something was refused for its number of objects and arrays alone.
     crowded: bool,
-    /// Whether texts of the first part were shortened.
-    shortened: bool,
+    /// Whether the first part may be shortened.
+    shortens: bool,
+    /// Whether the first part did not fit.
+    exceeded: bool,
 }
 
 impl Budget {
-    /// A budget of `max_chars` for an answer.
-    pub(super) fn new(max_chars: usize) -> Self {
+    /// Creates a budget of `max_chars` for an answer.
+    pub(super) fn new(max_chars: usize, shortens: bool) -> Self {
         Self {
             chars: max_chars,
             containers: MOST_CONTAINERS,
             used: false,
             crowded: false,
-            shortened: false,
+            shortens,
+            exceeded: false,
         }
     }
 
@@ -250,13 +257,13 @@ impl Budget {
             (self.chars, self.containers) = (0, 0);
             return false;
         }
-        if chars > self.chars {
+        self.exceeded |= chars > self.chars;
+        if chars > self.chars && self.shortens {
             let mut bare = part.clone();
             bare.shorten(0);
             let room = self.chars.saturating_sub(measure(&bare)).max(LEAST_SHARE);
             part.shorten(room);
             text = serde_json::to_string(part).unwrap_or_default();
-            self.shortened |= measure_json(&text) < chars;
             chars = measure_json(&text);
         }
         self.chars = self.chars.saturating_sub(chars);
@@ -276,7 +283,12 @@ impl Budget {
 
     /// Returns a note if texts were shortened.
     pub(super) fn note_shortened(&self) -> Option<String> {
-        self.shortened.then(|| SHORTENED.to_owned())
+        let note = if self.shortens {
+            SHORTENED
+        } else {
+            PRINTED_SHORTENED
+        };
+        self.exceeded.then(|| note.to_owned())
     }
 }
 
@@ -402,12 +414,12 @@ mod tests {
 
     #[test]
     fn the_first_part_is_shortened_and_the_next_one_refused() {
-        let mut budget = Budget::new(100);
+        let mut budget = Budget::new(100, true);
         let mut parts = lines(&[&"x".repeat(300), "more than is left"]);
         assert!(budget.admits(&mut parts[0]));
         assert!(measure(&parts[0]) <= 100 && budget.note_shortened().is_some());
         assert!(!budget.admits(&mut parts[1]));
-        let mut budget = Budget::new(500);
+        let mut budget = Budget::new(500, true);
         assert!(budget.admits(&mut lines(&[&"x".repeat(300)])[0]));
         assert_eq!(budget.note_shortened(), None);
     }

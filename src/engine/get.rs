@@ -125,6 +125,8 @@ struct Request {
     history: bool,
     include_deleted: bool,
     max_chars: usize,
+    /// Whether the caller named the limit.
+    is_limited: bool,
     question: String,
     position: Option<Position>,
 }
@@ -132,7 +134,7 @@ struct Request {
 impl Request {
     /// Converts parameters that [`check_get`] accepted to a request.
     fn new(params: GetParams, ids: Vec<Uuid>) -> Result<Self, Invalid> {
-        let max_chars = params.budget();
+        let (max_chars, is_limited) = (params.budget(), params.max_chars.is_some());
         let question = cursor::question_hash(&(
             &ids,
             &params.entities,
@@ -150,6 +152,7 @@ impl Request {
             history: params.history,
             include_deleted: params.include_deleted,
             max_chars,
+            is_limited,
             question,
             position,
         })
@@ -203,7 +206,10 @@ impl Engine {
         check_get(&params)?;
         let (ids, unmatched) = self.resolve_known(call, "ids", &params.ids).await?;
         let request = Request::new(params, ids)?;
-        let mut budget = Budget::new(room_for_parts(call.unreserved(request.max_chars)));
+        let mut budget = Budget::new(
+            room_for_parts(call.unreserved(request.max_chars)),
+            request.is_limited,
+        );
         let mut output = GetOutput {
             missing: unmatched,
             ..GetOutput::default()

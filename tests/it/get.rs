@@ -177,6 +177,17 @@ async fn a_large_memory_is_shortened(bench: &Bench) {
         // IDs, times and field names are not shortened.
         assert!(size(&output) <= max_chars.max(900), "{}", size(&output));
     }
+    let params = GetParams {
+        ids: ids.clone(),
+        ..GetParams::default()
+    };
+    let usual = bench.get(params).await;
+    assert_eq!(usual.memories[0].content.len(), 6 + 60_000);
+    assert!(
+        usual.notes[0].contains("structured content is complete"),
+        "{:?}",
+        usual.notes
+    );
     let whole = read(1_000_000).await;
     assert_eq!(whole.memories[0].content.len(), 6 + 60_000);
     assert!(whole.notes.is_empty(), "{:?}", whole.notes);
