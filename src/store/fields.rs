@@ -13,10 +13,11 @@ use super::port::{
     EntityName, EntityRecord, FocusRecord, FocusState, MemoryRecord, MentionRecord, Record,
     RelationRecord, ReviewRecord, Section,
 };
+use crate::domain::conversation::Turn;
 use crate::domain::focus::{ArchivedItem, FocusItem};
 use crate::domain::graph::{Entity, Relation};
 use crate::domain::token::Token;
-use crate::domain::{Episode, History, Memory, ObjectText, Review};
+use crate::domain::{Episode, History, Hit, HitContext, Memory, ObjectText, Review, UsageStats};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -84,15 +85,41 @@ pub(super) fn decoding_error(column: &str, reason: &str) -> Error {
     }
 }
 
-pub(super) fn memory(row: &impl Fields) -> Result<Memory> {
-    let episode = match row.optional_text("situation")? {
-        Some(situation) => Some(Episode {
-            situation,
-            outcome: row.real("outcome")?,
-            lesson: row.text("lesson")?,
-        }),
-        None => None,
+pub(super) fn episode(row: &impl Fields) -> Result<Option<Episode>> {
+    let Some(situation) = row.optional_text("situation")? else {
+        return Ok(None);
     };
+    Ok(Some(Episode {
+        situation,
+        outcome: row.real("outcome")?,
+        lesson: row.text("lesson")?,
+    }))
+}
+
+/// Reads a memory with the data that ranking needs.
+pub(super) fn hit(row: &impl Fields) -> Result<Hit> {
+    let usage = UsageStats {
+        importance: row.real("importance")?,
+        created_at: row.time("created_at")?,
+        last_recalled_at: row.optional_time("last_recalled_at")?,
+        recall_count: row.integer("recall_count")?,
+        helpful: row.integer("helpful")?,
+        not_helpful: row.integer("not_helpful")?,
+    };
+    let (session, number) = (row.optional_text("session")?, row.optional_integer("turn")?);
+    let project = row.optional_text("project")?;
+    let context = HitContext::new(
+        project.and_then(|project| Turn::new(project, session, number)),
+        row.optional_text("speaker")?,
+        u32::try_from(row.integer("length")?).unwrap_or(u32::MAX),
+        row.flag("asks")?,
+        row.time("occurred_at")?,
+    );
+    let (id, seq) = (row.uuid("id")?, row.integer("seq")?);
+    Ok(Hit::new(id, seq, usage, context))
+}
+
+pub(super) fn memory(row: &impl Fields) -> Result<Memory> {
     Ok(Memory {
         id: row.uuid("id")?,
         seq: row.integer("seq")?,
@@ -112,7 +139,7 @@ pub(super) fn memory(row: &impl Fields) -> Result<Memory> {
         session: row.optional_text("session")?,
         turn: row.optional_integer("turn")?,
         speaker: row.optional_text("speaker")?,
-        episode,
+        episode: episode(row)?,
         sources: row.uuids("sources")?,
         recall_count: row.integer("recall_count")?,
         last_recalled_at: row.optional_time("last_recalled_at")?,

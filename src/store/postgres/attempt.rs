@@ -190,8 +190,22 @@ macro_rules! attempt {
             }
         }
     };
+    ($attempts:expr, $connection:ident => $work:expr) => {{
+        let mut attempts = $attempts;
+        $crate::store::postgres::attempt::attempt!(attempts, $connection => $work)
+    }};
+}
+
+/// Reads in the projects of a scope, whose names `$work` finds in `$readable`.
+macro_rules! read {
+    ($store:expr, $scope:expr, $during:expr, $connection:ident, $readable:ident => $work:expr) => {{
+        let $readable: Vec<&str> = $scope.readable().collect();
+        let mut attempts = $store.attempts($scope, $during, $crate::store::rules::Effect::Read)?;
+        $crate::store::postgres::attempt::attempt!(attempts, $connection => $work)
+    }};
 }
 pub(super) use attempt;
+pub(super) use read;
 
 /// Commits a transaction. Failed commits are distinguished from failed statements.
 pub(super) async fn commit(

@@ -287,8 +287,7 @@ impl CheckStore for PostgresStore {
     }
 
     async fn probe_write(&self) -> Result<()> {
-        let mut attempts = self.attempts(View::All, "try to write", Effect::Repeatable)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(View::All, "try to write", Effect::Repeatable)?, connection => async {
             sqlx::query(check_sql::PROBE_WRITE).execute(connection).await?;
             Ok(())
         })

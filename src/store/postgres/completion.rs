@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use super::attempt::{Effect, attempt};
+use super::attempt::read;
 use super::sql::{COMPLETE_IDS, COMPLETE_TAGS};
 use super::{PostgresStore, bounded};
 use crate::domain::Scope;
@@ -18,9 +18,7 @@ impl CompletionStore for PostgresStore {
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<String>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "complete a tag", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        read!(self, scope, "complete a tag", connection, readable => async {
             let query = sqlx::query_scalar(COMPLETE_TAGS)
                 .bind(&readable)
                 .bind(COMPLETION_WINDOW)
@@ -36,9 +34,7 @@ impl CompletionStore for PostgresStore {
         digits: &str,
         limit: usize,
     ) -> Result<Vec<Uuid>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "complete an id", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        read!(self, scope, "complete an id", connection, readable => async {
             let query = sqlx::query_scalar(COMPLETE_IDS)
                 .bind(&readable)
                 .bind(COMPLETION_WINDOW)

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::attempt::{Effect, attempt};
+use super::attempt::read;
 use super::fault::Fault;
 use super::memory_sql::time_text;
 use super::tx::{PgTx, Query};
@@ -35,9 +35,7 @@ impl GraphStore for PostgresStore {
     }
 
     async fn entities(&self, scope: &Scope, query: &EntityQuery) -> Result<Vec<Entity>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "read entities", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        read!(self, scope, "read entities", connection, readable => async {
             let statement = match query {
                 EntityQuery::Keys(keys) => sqlx::query(sql::BY_KEY).bind(&readable).bind(keys),
                 EntityQuery::Words(words) => sqlx::query(sql::BY_WORDS).bind(&readable).bind(words),
@@ -58,18 +56,14 @@ impl GraphStore for PostgresStore {
     }
 
     async fn relations(&self, scope: &Scope, numbers: &[i64]) -> Result<Vec<Relation>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "read relations", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        read!(self, scope, "read relations", connection, readable => async {
             let query = sqlx::query(sql::RELATIONS).bind(&readable).bind(numbers);
             self.transaction(connection, scope).fetch_all(query, fields::relation).await
         })
     }
 
     async fn steps(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<Step>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "walk the graph", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        read!(self, scope, "walk the graph", connection, readable => async {
             let rows = sqlx::query(sql::STEPS)
                 .bind(&readable)
                 .bind(query.frontier)
@@ -91,9 +85,7 @@ impl GraphStore for PostgresStore {
     }
 
     async fn between(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<i64>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "walk the graph", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        read!(self, scope, "walk the graph", connection, readable => async {
             let among = sqlx::query_scalar(sql::AMONG)
                 .bind(&readable)
                 .bind(query.frontier)
@@ -112,9 +104,7 @@ impl GraphStore for PostgresStore {
         before: Option<i64>,
         limit: usize,
     ) -> Result<Vec<Mention>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "read mentions", Effect::Read)?;
-        let rows: Vec<(i64, Uuid, i64)> = attempt!(attempts, connection => async {
+        let rows: Vec<(i64, Uuid, i64)> = read!(self, scope, "read mentions", connection, readable => async {
             let query = sqlx::query_as(sql::MENTIONS).bind(&readable).bind(entities).bind(now).bind(bounded(limit));
             Ok(query.bind(before.unwrap_or(i64::MAX)).fetch_all(connection).await?)
         })?;
@@ -127,10 +117,8 @@ impl GraphStore for PostgresStore {
         entities: &[i64],
         now: DateTime<Utc>,
     ) -> Result<Vec<EntitySize>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts =
-            self.attempts(scope, "count what there is about entities", Effect::Read)?;
-        let rows: Vec<(i64, i64, i64, i64)> = attempt!(attempts, connection => async {
+        let during = "count what there is about entities";
+        let rows: Vec<(i64, i64, i64, i64)> = read!(self, scope, during, connection, readable => async {
             let query = sqlx::query_as(sql::ENTITY_SIZES).bind(&readable).bind(entities).bind(now).bind(MOST_COUNTED);
             Ok(query.fetch_all(connection).await?)
         })?;
@@ -138,9 +126,7 @@ impl GraphStore for PostgresStore {
     }
 
     async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Together> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "read mentions", Effect::Read)?;
-        let rows: Vec<(Option<i64>, i64)> = attempt!(attempts, connection => async {
+        let rows: Vec<(Option<i64>, i64)> = read!(self, scope, "read mentions", connection, readable => async {
             let query = sqlx::query_as(sql::TOGETHER).bind(&readable).bind(entities).bind(MOST_MENTIONS);
             Ok(query.bind(MOST_TOGETHER).fetch_all(connection).await?)
         })?;

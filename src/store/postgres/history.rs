@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
-use super::attempt::{Effect, attempt};
+use super::attempt::{Effect, attempt, read};
 use super::fault::Fault;
 use super::row_security::View;
 use super::{PostgresStore, bounded, history_sql as sql};
@@ -17,9 +17,7 @@ use crate::store::{
 #[async_trait]
 impl HistoryStore for PostgresStore {
     async fn history_page(&self, scope: &Scope, query: &HistoryQuery) -> Result<Vec<HistoryEntry>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "read the history", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        read!(self, scope, "read the history", connection, readable => async {
             let page = sqlx::query(sql::HISTORY_PAGE)
                 .bind(&readable)
                 .bind(query.memory)
@@ -31,9 +29,7 @@ impl HistoryStore for PostgresStore {
     }
 
     async fn remove_expired(&self, expiry: &Expiry) -> Result<Expired> {
-        let mut attempts =
-            self.attempts(View::All, "remove what has expired", Effect::Repeatable)?;
-        attempt!(attempts, connection => remove_expired(connection, expiry))
+        attempt!(self.attempts(View::All, "remove what has expired", Effect::Repeatable)?, connection => remove_expired(connection, expiry))
     }
 }
 

@@ -60,7 +60,7 @@ use uuid::Uuid;
 
 pub use foreign::ForeignDatabase;
 
-use self::attempt::{Attempts, Effect, attempt};
+use self::attempt::{Attempts, Effect, attempt, read};
 use self::fault::Fault;
 use self::gather::Gathering;
 use self::pool::Pool;
@@ -429,26 +429,16 @@ impl PostgresStore {
         };
         let analyzer = Arc::clone(&self.analyzer);
         let count = rows.len();
-        let columns = tokio::task::spawn_blocking(move || RebuildColumns::new(&rows, &analyzer))
+        let entries = tokio::task::spawn_blocking(move || analyze_rows(&rows, &analyzer))
             .await
             .map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
         let mut transaction = connection.begin().await?;
-        sqlx::query(sql::REBUILD_LENGTHS)
-            .bind(&columns.projects)
-            .bind(&columns.seqs)
-            .bind(&columns.lengths)
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query(sql::REBUILD_INDEX)
-            .bind(&columns.live_projects)
-            .bind(&columns.live_lengths)
-            .bind(&columns.term_projects)
-            .bind(&columns.terms)
-            .bind(&columns.term_seqs)
-            .bind(&columns.frequencies)
-            .bind(&columns.term_lengths)
-            .execute(&mut *transaction)
-            .await?;
+        for statement in [sql::REBUILD_LENGTHS, sql::REBUILD_INDEX] {
+            sqlx::query(statement)
+                .bind(&entries)
+                .execute(&mut *transaction)
+                .await?;
+        }
         sqlx::query(sql::SET_META)
             .bind("rebuilt_to")
             .bind(last.to_string())
@@ -482,50 +472,22 @@ impl fmt::Display for Place {
     }
 }
 
-#[derive(Default)]
-struct RebuildColumns {
-    projects: Vec<i32>,
-    seqs: Vec<i64>,
-    lengths: Vec<i32>,
-    live_projects: Vec<i32>,
-    live_lengths: Vec<i32>,
-    term_projects: Vec<i32>,
-    terms: Vec<String>,
-    term_seqs: Vec<i64>,
-    frequencies: Vec<i32>,
-    term_lengths: Vec<i32>,
-}
-
-impl RebuildColumns {
-    fn new(rows: &[IndexedRow], analyzer: &Analyzer) -> Self {
-        let mut columns = Self::default();
-        for row in rows {
-            let text = indexed_text(
-                &row.content,
-                row.speaker.as_deref(),
-                &row.tags,
-                row.episode.as_ref(),
-            );
-            let terms = analyzer.terms(&text);
-            let length = param::number(terms.length as usize);
-            columns.projects.push(row.project_id);
-            columns.seqs.push(row.seq);
-            columns.lengths.push(length);
-            if !row.live {
-                continue;
-            }
-            columns.live_projects.push(row.project_id);
-            columns.live_lengths.push(length);
-            for (term, frequency) in terms.counts {
-                columns.term_projects.push(row.project_id);
-                columns.terms.push(term);
-                columns.term_seqs.push(row.seq);
-                columns.frequencies.push(param::number(frequency as usize));
-                columns.term_lengths.push(length);
-            }
-        }
-        columns
-    }
+/// The index entries of memories as a JSON list of rows.
+fn analyze_rows(rows: &[IndexedRow], analyzer: &Analyzer) -> String {
+    let entries = rows.iter().map(|row| {
+        let text = indexed_text(
+            &row.content,
+            row.speaker.as_deref(),
+            &row.tags,
+            row.episode.as_ref(),
+        );
+        let terms = analyzer.terms(&text);
+        serde_json::json!({
+            "project_id": row.project_id, "seq": row.seq, "live": row.live,
+            "length": terms.length, "terms": terms.counts,
+        })
+    });
+    serde_json::Value::from_iter(entries).to_string()
 }
 
 #[async_trait]
@@ -582,8 +544,7 @@ impl Store for PostgresStore {
                 .map(|memory| memory.seq)
                 .or(before)
                 .unwrap_or(i64::MAX);
-            let mut attempts = self.attempts(scope, "browse", Effect::Read)?;
-            let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
+            let rows: Vec<MemoryRow> = attempt!(self.attempts(scope, "browse", Effect::Read)?, connection => async {
                 let query = columns.bind(sqlx::query_as(statement)).bind(before).bind(bounded(page));
                 let query = query.bind(filter.as_of.code());
                 Ok(query.fetch_all(connection).await?)
@@ -598,9 +559,7 @@ impl Store for PostgresStore {
     }
 
     async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "get", Effect::Read)?;
-        let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
+        let rows: Vec<MemoryRow> = read!(self, scope, "get", connection, readable => async {
             let query = sqlx::query_as(sql::GET).bind(&readable).bind(ids).bind(include_deleted);
             Ok(query.fetch_all(connection).await?)
         })?;
@@ -632,8 +591,7 @@ impl Store for PostgresStore {
 
     async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {
         let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "note a recall", Effect::Once)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(scope, "note a recall", Effect::Once)?, connection => async {
             sqlx::query(sql::NOTE_RECALLED)
                 .bind(&readable)
                 .bind(ids)
@@ -646,9 +604,7 @@ impl Store for PostgresStore {
     }
 
     async fn counts(&self, scope: &Scope, _now: DateTime<Utc>) -> Result<Counts> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "count", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        read!(self, scope, "count", connection, readable => async {
             let mut counts = Counts { by_kind: BTreeMap::new(), ..Counts::default() };
             for row in sqlx::query(sql::COUNTS).bind(&readable).fetch_all(&mut *connection).await? {
                 let live = natural(row.try_get("live")?);
@@ -669,8 +625,7 @@ impl Store for PostgresStore {
     }
 
     async fn info(&self) -> Result<DatabaseInfo> {
-        let mut attempts = self.attempts(View::Nothing, "ask for the version", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(View::Nothing, "ask for the version", Effect::Read)?, connection => async {
             let row = sqlx::query(sql::INFO).fetch_one(connection).await?;
             if row.try_get("read_only")? {
                 return Err(StoreError::Unavailable { reason: fault::read_only(&self.options), source: None }.into());

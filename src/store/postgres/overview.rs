@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 
-use super::attempt::{Effect, attempt};
+use super::attempt::{Effect, attempt, read};
 use super::memory_sql::memory_columns;
 use super::row::MemoryRow;
 use super::{PostgresStore, bounded};
@@ -75,8 +75,7 @@ impl OverviewStore for PostgresStore {
             Facet::Speaker => SPEAKERS,
             Facet::EntityType => ENTITY_TYPES,
         };
-        let mut attempts = self.attempts(scope, "count values", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(scope, "count values", Effect::Read)?, connection => async {
             let query = sqlx::query(statement).bind(&readable).bind(OVERVIEW_WINDOW).bind(bounded(most));
             let mut found = FacetValues::default();
             for row in query.fetch_all(connection).await? {
@@ -94,9 +93,7 @@ impl OverviewStore for PostgresStore {
         now: DateTime<Utc>,
         most: usize,
     ) -> Result<Vec<Memory>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "read important memories", Effect::Read)?;
-        let rows: Vec<MemoryRow> = attempt!(attempts, connection => async {
+        let rows: Vec<MemoryRow> = read!(self, scope, "read important memories", connection, readable => async {
             let query = sqlx::query_as(OUTSTANDING).bind(&readable).bind(now).bind(tag).bind(bounded(most));
             Ok(query.fetch_all(connection).await?)
         })?;

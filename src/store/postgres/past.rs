@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use super::attempt::{Effect, attempt};
+use super::attempt::read;
 use super::row::MemoryRow;
 use super::{PostgresStore, bounded, review_sql as sql};
 use crate::domain::{Memory, Scope};
@@ -18,9 +18,7 @@ use crate::store::{
 #[async_trait]
 impl PastStore for PostgresStore {
     async fn changed_since(&self, scope: &Scope, at: DateTime<Utc>) -> Result<Changed> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "look back", Effect::Read)?;
-        let rows: Vec<ThenRow> = attempt!(attempts, connection => async {
+        let rows: Vec<ThenRow> = read!(self, scope, "look back", connection, readable => async {
             let query = sqlx::query_as(sql::CHANGED_SINCE).bind(&readable).bind(at).bind(bounded(MOST_CHANGED));
             Ok(query.bind(bounded(MOST_CHANGED_BYTES)).fetch_all(connection).await?)
         })?;
@@ -41,9 +39,7 @@ impl PastStore for PostgresStore {
     }
 
     async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Link>> {
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "follow what replaced what", Effect::Read)?;
-        let rows: Vec<(Uuid, Uuid, bool)> = attempt!(attempts, connection => async {
+        let rows: Vec<(Uuid, Uuid, bool)> = read!(self, scope, "follow what replaced what", connection, readable => async {
             let query = sqlx::query_as(sql::CHAINS).bind(&readable).bind(ids).bind(bounded(MOST_LINKS));
             Ok(query.fetch_all(connection).await?)
         })?;

@@ -169,8 +169,7 @@ impl Snapshot for PostgresSnapshot {
 #[async_trait]
 impl PortStore for PostgresStore {
     async fn projects(&self) -> Result<Vec<String>> {
-        let mut attempts = self.attempts(View::All, "list projects", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(View::All, "list projects", Effect::Read)?, connection => async {
             Ok(sqlx::query_scalar(port_sql::PROJECTS).fetch_all(connection).await?)
         })
     }

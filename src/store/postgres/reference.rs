@@ -103,8 +103,7 @@ impl ReferenceStore for PostgresStore {
         let highest: Vec<Uuid> = parts.iter().map(IdPart::highest).collect();
         let suffixes: Vec<Option<&str>> = parts.iter().map(IdPart::suffix).collect();
         let tails: Vec<&str> = parts.iter().filter_map(IdPart::tail).collect();
-        let mut attempts = self.attempts(scope, "look up an ID", Effect::Read)?;
-        let mut found: Vec<Referent> = attempt!(attempts, connection => async {
+        let mut found: Vec<Referent> = attempt!(self.attempts(scope, "look up an ID", Effect::Read)?, connection => async {
             let mut query = sqlx::query(statement)
                 .bind(projects)
                 .bind(&lowest)

@@ -6,9 +6,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, Row};
 use uuid::Uuid;
 
-use crate::domain::conversation::Turn;
+use crate::domain::Hit;
 use crate::domain::memory::{Episode, Memory};
-use crate::domain::{Hit, HitContext, UsageStats};
 use crate::store::fields::{self, Fields, plain_fields};
 
 impl Fields for PgRow {
@@ -67,30 +66,7 @@ pub(super) struct HitRow(pub(super) Hit);
 
 impl FromRow<'_, PgRow> for HitRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let usage = UsageStats {
-            importance: row.try_get("importance")?,
-            created_at: row.try_get("created_at")?,
-            last_recalled_at: row.try_get("last_recalled_at")?,
-            recall_count: row.try_get("recall_count")?,
-            helpful: row.try_get("helpful")?,
-            not_helpful: row.try_get("not_helpful")?,
-        };
-        let project: Option<String> = row.try_get("project")?;
-        let (session, number) = (row.try_get("session")?, row.try_get("turn")?);
-        let length: i32 = row.try_get("length")?;
-        let context = HitContext::new(
-            project.and_then(|project| Turn::new(project, session, number)),
-            row.try_get("speaker")?,
-            length.unsigned_abs(),
-            row.try_get("asks")?,
-            row.try_get("occurred_at")?,
-        );
-        Ok(Self(Hit::new(
-            row.try_get("id")?,
-            row.try_get("seq")?,
-            usage,
-            context,
-        )))
+        fields::hit(row).map(Self)
     }
 }
 
@@ -190,21 +166,13 @@ pub(super) struct IndexedRow {
 
 impl FromRow<'_, PgRow> for IndexedRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let episode = match row.try_get::<Option<String>, _>("situation")? {
-            Some(situation) => Some(Episode {
-                situation,
-                outcome: row.try_get("outcome")?,
-                lesson: row.try_get("lesson")?,
-            }),
-            None => None,
-        };
         Ok(Self {
             project_id: row.try_get("project_id")?,
             seq: row.try_get("seq")?,
             content: row.try_get("content")?,
             speaker: row.try_get("speaker")?,
             tags: row.try_get("tags")?,
-            episode,
+            episode: fields::episode(row)?,
             live: row.try_get("live")?,
         })
     }

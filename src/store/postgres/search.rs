@@ -37,13 +37,11 @@ impl SearchStore for PostgresStore {
         terms: &[String],
         candidates: &[SpellingCandidates],
     ) -> Result<Lexicon> {
-        let mut attempts = self.attempts(scope, "count terms", Effect::Read)?;
-        attempt!(attempts, connection => read_lexicon(connection, scope, terms, candidates, &self.counts))
+        attempt!(self.attempts(scope, "count terms", Effect::Read)?, connection => read_lexicon(connection, scope, terms, candidates, &self.counts))
     }
 
     async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Hit>> {
-        let mut attempts = self.attempts(scope, "search", Effect::Read)?;
-        attempt!(attempts, connection => search_lexical(connection, scope, query))
+        attempt!(self.attempts(scope, "search", Effect::Read)?, connection => search_lexical(connection, scope, query))
     }
 
     async fn search_vectors(&self, scope: &Scope, query: &VectorQuery) -> Result<Vec<Hit>> {
@@ -51,8 +49,7 @@ impl SearchStore for PostgresStore {
     }
 
     async fn context(&self, scope: &Scope, query: &ContextQuery) -> Result<ConversationContext> {
-        let mut attempts = self.attempts(scope, "read the context", Effect::Read)?;
-        attempt!(attempts, connection => context::read_context(connection, scope, query))
+        attempt!(self.attempts(scope, "read the context", Effect::Read)?, connection => context::read_context(connection, scope, query))
     }
 
     async fn search_similar(&self, scope: &Scope, query: &SimilarQuery) -> Result<Vec<Hit>> {

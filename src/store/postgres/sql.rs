@@ -36,7 +36,7 @@ pub(super) use filter;
 /// read only for turns.
 macro_rules! hit_columns {
     () => {
-        "m.importance, m.created_at, m.helpful, m.not_helpful, m.session, m.turn, m.speaker, m.length, m.occurred_at, \
+        "m.importance, m.created_at, m.helpful, m.not_helpful, m.session, m.turn, m.speaker, m.length::bigint AS length, m.occurred_at, \
          CASE WHEN m.turn IS NOT NULL THEN (SELECT p.name FROM project p WHERE p.id = m.project_id) END AS project, \
          m.turn IS NOT NULL AND right(rtrim(m.content, E' \\t\\r\\n'), 1) = ANY ('{?,\u{ff1f},\u{61f}}') AS asks"
     };
@@ -223,7 +223,7 @@ statements! {
         WHERE (m.project_id, m.seq) > ($1, $2) ORDER BY m.project_id, m.seq LIMIT 200";
     /// Updates the lengths of memories.
     REBUILD_LENGTHS = "UPDATE memory m SET length = i.length \
-        FROM unnest($1::int[], $2::bigint[], $3::int[]) AS i(project_id, seq, length) \
+        FROM json_to_recordset($1::json) AS i(project_id int, seq bigint, length int) \
         WHERE m.project_id = i.project_id AND m.seq = i.seq AND m.length <> i.length";
     /// The number of a project, if it exists.
     PROJECT = "SELECT id FROM project WHERE name = $1";
@@ -291,13 +291,16 @@ statements! {
     /// Inserts postings for a rebuild, which knows the project's number and queues nothing.
     REBUILD_INDEX = "WITH counted AS (\
             INSERT INTO corpus AS c (project_id, shard, documents, total_length) \
-            SELECT d.project_id, 0, count(*), sum(d.length) FROM unnest($1::int[], $2::int[]) AS d(project_id, length) \
-            GROUP BY d.project_id \
+            SELECT d.project_id, 0, count(*), sum(d.length) \
+            FROM json_to_recordset($1::json) AS d(project_id int, length int, live bool) \
+            WHERE d.live GROUP BY d.project_id \
             ON CONFLICT (project_id, shard) DO UPDATE SET documents = c.documents + excluded.documents, \
                 total_length = c.total_length + excluded.total_length\
         ) \
         INSERT INTO posting (project_id, term, memory_seq, frequency, length) \
-        SELECT * FROM unnest($3::int[], $4::text[], $5::bigint[], $6::int[], $7::int[]) \
+        SELECT i.project_id, t.key, i.seq, t.value::int, i.length \
+        FROM json_to_recordset($1::json) AS i(project_id int, seq bigint, length int, live bool, terms json), \
+            json_each_text(i.terms) t WHERE i.live \
         ON CONFLICT (project_id, term, memory_seq) DO UPDATE \
             SET frequency = excluded.frequency, length = excluded.length";
     /// Removes postings from the index.

@@ -27,8 +27,7 @@ const ANALYZE: Duration = Duration::from_secs(30);
 impl PostgresStore {
     /// Analyzes tables that have grown, except tables that are locked as a whole.
     pub(super) async fn analyze_grown(&self) -> Result<()> {
-        let mut attempts = self.attempts(View::All, "read statistics", Effect::Read)?;
-        let grown: Vec<String> = attempt!(attempts, connection => async {
+        let grown: Vec<String> = attempt!(self.attempts(View::All, "read statistics", Effect::Read)?, connection => async {
             Ok(sqlx::query_scalar(GROWN).fetch_all(connection).await?)
         })?;
         if grown.is_empty() {

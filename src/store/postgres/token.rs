@@ -61,8 +61,7 @@ impl TokenTable for PostgresStore {
     }
 
     async fn read_tokens(&self) -> Result<Vec<StoredToken>> {
-        let mut attempts = self.attempts(View::Nothing, "read the tokens", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(View::Nothing, "read the tokens", Effect::Read)?, connection => async {
             let rows = sqlx::query(sql::TOKENS).fetch_all(connection).await?;
             Ok(rows.iter().map(fields::token).collect::<sqlx::Result<_>>()?)
         })

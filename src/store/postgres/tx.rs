@@ -75,8 +75,7 @@ impl PgTx<'_> {
 
 impl Backend for PostgresStore {
     async fn run_rule<R: Rule>(&self, scope: &Scope, rule: &R) -> Result<R::Output> {
-        let mut attempts = self.attempts(scope, R::PURPOSE, R::EFFECT)?;
-        attempt!(attempts, connection => self.apply_rule(connection, scope, rule))
+        attempt!(self.attempts(scope, R::PURPOSE, R::EFFECT)?, connection => self.apply_rule(connection, scope, rule))
     }
 }
 

@@ -9,7 +9,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Connection, PgConnection, Row};
 use tokio::time::timeout;
 
-use super::attempt::{Attempts, Effect, attempt, begin, commit};
+use super::attempt::{Attempts, Effect, attempt, begin, commit, read};
 use super::fault::Fault;
 use super::recent::scope_key;
 use super::row::SemanticRow;
@@ -157,9 +157,7 @@ impl PostgresStore {
         if let Some(known) = self.counts.documents.find(&key) {
             return Ok(known);
         }
-        let readable: Vec<&str> = scope.readable().collect();
-        let mut attempts = self.attempts(scope, "count memories", Effect::Read)?;
-        let documents: i64 = attempt!(attempts, connection => async {
+        let documents: i64 = read!(self, scope, "count memories", connection, readable => async {
             Ok(sqlx::query_scalar(vector_sql::DOCUMENTS).bind(&readable).fetch_one(connection).await?)
         })?;
         self.counts.documents.keep([(key, natural(documents))]);
@@ -171,8 +169,7 @@ impl PostgresStore {
         if let Some(known) = self.vectors.find(&()) {
             return Ok(known);
         }
-        let mut attempts = self.attempts(View::Nothing, "count vectors", Effect::Read)?;
-        let total: i64 = attempt!(attempts, connection => async {
+        let total: i64 = attempt!(self.attempts(View::Nothing, "count vectors", Effect::Read)?, connection => async {
             Ok(sqlx::query_scalar(vector_sql::TOTAL).fetch_one(connection).await?)
         })?;
         self.vectors.keep([((), total as f64)]);
@@ -215,8 +212,7 @@ impl PostgresStore {
         way: Way,
     ) -> Result<Vec<SemanticRow>> {
         let filter = FilterColumns::new(scope, &query.filter);
-        let mut attempts = self.attempts(scope, "search vectors", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(scope, "search vectors", Effect::Read)?, connection => async {
             Ok(filter
                 .bind(sqlx::query_as(vector_sql::nearest(query.vector.len(), page, way)))
                 .bind(&query.vector[..])
@@ -302,15 +298,13 @@ impl VectorStore for PostgresStore {
     }
 
     async fn queued_model(&self) -> Result<Option<String>> {
-        let mut attempts = self.attempts(View::All, "read a fact", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(View::All, "read a fact", Effect::Read)?, connection => async {
             Ok(sqlx::query_scalar(sql::META).bind(MODEL).fetch_optional(connection).await?)
         })
     }
 
     async fn set_queued_model(&self, model: &str) -> Result<()> {
-        let mut attempts = self.attempts(View::All, "write a fact", Effect::Repeatable)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(View::All, "write a fact", Effect::Repeatable)?, connection => async {
             sqlx::query(sql::SET_META).bind(MODEL).bind(model).execute(connection).await?;
             Ok(())
         })
@@ -323,8 +317,7 @@ impl VectorStore for PostgresStore {
     ) -> Result<Option<MemoryKey>> {
         let after = after.unwrap_or_default();
         let project = i32::try_from(after.project).unwrap_or(i32::MAX);
-        let mut attempts = self.attempts(View::All, "queue memories", Effect::Repeatable)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(View::All, "queue memories", Effect::Repeatable)?, connection => async {
             let row = sqlx::query(vector_sql::QUEUE_MISSING)
                 .bind(model.map(|(id, _)| id))
                 .bind(project)
@@ -338,8 +331,7 @@ impl VectorStore for PostgresStore {
     }
 
     async fn claim_index_jobs(&self, limit: usize, now: DateTime<Utc>) -> Result<Vec<IndexJob>> {
-        let mut attempts = self.attempts(View::All, "claim index jobs", Effect::Repeatable)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(View::All, "claim index jobs", Effect::Repeatable)?, connection => async {
             let rows = sqlx::query(vector_sql::CLAIM)
                 .bind(now)
                 .bind(super::bounded(limit))
@@ -369,8 +361,7 @@ impl VectorStore for PostgresStore {
         not_before: DateTime<Utc>,
     ) -> Result<()> {
         let (projects, seqs) = columns(keys);
-        let mut attempts = self.attempts(View::All, "postpone index jobs", Effect::Repeatable)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(View::All, "postpone index jobs", Effect::Repeatable)?, connection => async {
             sqlx::query(vector_sql::POSTPONE)
                 .bind(&projects)
                 .bind(&seqs)
@@ -383,8 +374,7 @@ impl VectorStore for PostgresStore {
     }
 
     async fn index_backlog(&self) -> Result<u64> {
-        let mut attempts = self.attempts(View::All, "count index jobs", Effect::Read)?;
-        attempt!(attempts, connection => async {
+        attempt!(self.attempts(View::All, "count index jobs", Effect::Read)?, connection => async {
             let count: i64 = sqlx::query_scalar(vector_sql::WAITING).fetch_one(connection).await?;
             Ok(natural(count))
         })

@@ -18,6 +18,7 @@ pub(crate) enum Effect {
 }
 
 /// A unit of work that runs in one transaction.
+#[trait_variant::make(Send)]
 pub(crate) trait Rule: Sync {
     /// The result of the rule.
     type Output: Send;
@@ -27,20 +28,14 @@ pub(crate) trait Rule: Sync {
     const EFFECT: Effect;
 
     /// Executes the rule in a transaction. An error rolls it back.
-    fn apply<T: Tx>(
-        &self,
-        tx: &mut T,
-    ) -> impl Future<Output = Result<Self::Output, T::Error>> + Send;
+    async fn apply<T: Tx>(&self, tx: &mut T) -> Result<Self::Output, T::Error>;
 }
 
 /// A database that executes rules.
+#[trait_variant::make(Send)]
 pub(crate) trait Backend: Send + Sync + 'static {
     /// Applies a rule in a new transaction and commits it.
-    fn run_rule<R: Rule>(
-        &self,
-        scope: &Scope,
-        rule: &R,
-    ) -> impl Future<Output = Result<R::Output>> + Send;
+    async fn run_rule<R: Rule>(&self, scope: &Scope, rule: &R) -> Result<R::Output>;
 }
 
 pub(super) fn not_found(field: &'static str, id: Uuid) -> StoreError {

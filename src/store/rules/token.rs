@@ -7,32 +7,26 @@ use crate::domain::token::Token;
 use crate::store::{Result, StoreError, StoredToken, TokenStore};
 
 /// The table of tokens.
+#[trait_variant::make(Send)]
 pub(crate) trait TokenTable: Send + Sync + 'static {
     /// Inserts a token, or replaces a revoked one of its name. Returns `None` if a token of the name is not
     /// revoked.
-    fn insert_token(
-        &self,
-        token: &StoredToken,
-    ) -> impl Future<Output = Result<Option<Token>>> + Send;
+    async fn insert_token(&self, token: &StoredToken) -> Result<Option<Token>>;
 
     /// Replaces the secret of a token. Returns `None` if no unrevoked token has the name.
-    fn replace_secret(
+    async fn replace_secret(
         &self,
         name: &str,
         sha256: [u8; 32],
         prefix: &str,
         now: DateTime<Utc>,
-    ) -> impl Future<Output = Result<Option<Token>>> + Send;
+    ) -> Result<Option<Token>>;
 
     /// Marks a token as revoked, unless it is. Returns `None` if no token has the name.
-    fn mark_revoked(
-        &self,
-        name: &str,
-        now: DateTime<Utc>,
-    ) -> impl Future<Output = Result<Option<Token>>> + Send;
+    async fn mark_revoked(&self, name: &str, now: DateTime<Utc>) -> Result<Option<Token>>;
 
     /// Returns all tokens by name.
-    fn read_tokens(&self) -> impl Future<Output = Result<Vec<StoredToken>>> + Send;
+    async fn read_tokens(&self) -> Result<Vec<StoredToken>>;
 }
 
 #[async_trait]

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use sqlx::Row;
 use uuid::Uuid;
 
+use super::error::Fault;
 use super::memory_sql::{self, bind_memory};
 use super::param::json;
 use super::tag::tag_keys;
@@ -19,11 +20,11 @@ use crate::store::{Result, fields};
 
 impl QuotaTx for SqliteTx<'_> {
     /// Does nothing, because there is only one writing connection.
-    async fn lock_usage(&mut self) -> Result<()> {
+    async fn lock_usage(&mut self) -> Result<(), Fault> {
         Ok(())
     }
 
-    async fn usage(&mut self) -> Result<(u64, u64)> {
+    async fn usage(&mut self) -> Result<(u64, u64), Fault> {
         let query = sqlx::query(sql::USAGE).bind(self.project);
         let (memories, bytes): (i64, i64) = self
             .fetch_one(query, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
@@ -31,7 +32,7 @@ impl QuotaTx for SqliteTx<'_> {
         Ok((memories.unsigned_abs(), bytes.unsigned_abs()))
     }
 
-    async fn count_items(&mut self, item: Item) -> Result<u64> {
+    async fn count_items(&mut self, item: Item) -> Result<u64, Fault> {
         let statement = match item {
             Item::Entity => sql::COUNT_ENTITIES,
             Item::Relation => sql::COUNT_RELATIONS,
@@ -44,7 +45,7 @@ impl QuotaTx for SqliteTx<'_> {
 }
 
 impl ChangeTx for SqliteTx<'_> {
-    async fn lock_memories(&mut self, ids: &[Uuid]) -> Result<Vec<Memory>> {
+    async fn lock_memories(&mut self, ids: &[Uuid]) -> Result<Vec<Memory>, Fault> {
         let query = sqlx::query(sql::GET)
             .bind(json_numbers(&[self.project]))
             .bind(hex_ids(ids));
@@ -53,7 +54,7 @@ impl ChangeTx for SqliteTx<'_> {
         Ok(memories)
     }
 
-    async fn find_sources(&mut self, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    async fn find_sources(&mut self, ids: &[Uuid]) -> Result<Vec<Uuid>, Fault> {
         let projects = self.open.readable(self.scope, self.connection).await?;
         let query = sqlx::query(sql::PRESENT)
             .bind(json_numbers(&projects))
@@ -61,7 +62,7 @@ impl ChangeTx for SqliteTx<'_> {
         self.fetch_all(query, |row| row.try_get(0)).await
     }
 
-    async fn turn_owners(&mut self, turns: &[(&str, i64)]) -> Result<Vec<TurnOwner>> {
+    async fn turn_owners(&mut self, turns: &[(&str, i64)]) -> Result<Vec<TurnOwner>, Fault> {
         let mut owners = Vec::new();
         for (session, turn) in turns {
             let query = sqlx::query(sql::TURN)
@@ -78,7 +79,7 @@ impl ChangeTx for SqliteTx<'_> {
         &mut self,
         changes: &[MemoryChange],
         record: &ChangeRecord<'_>,
-    ) -> Result<()> {
+    ) -> Result<(), Fault> {
         for change in changes {
             self.rewrite_index(change).await?;
             self.save_memory(&change.after, change.new_length()).await?;
@@ -88,7 +89,7 @@ impl ChangeTx for SqliteTx<'_> {
         Ok(())
     }
 
-    async fn save_votes(&mut self, memory: &Memory) -> Result<()> {
+    async fn save_votes(&mut self, memory: &Memory) -> Result<(), Fault> {
         let query = sqlx::query(sql::VOTE)
             .bind(memory.seq)
             .bind(memory.helpful)
@@ -96,7 +97,7 @@ impl ChangeTx for SqliteTx<'_> {
         self.execute(query).await.map(drop)
     }
 
-    async fn purge_memories(&mut self, memories: &[Memory]) -> Result<()> {
+    async fn purge_memories(&mut self, memories: &[Memory]) -> Result<(), Fault> {
         for memory in memories {
             if memory.deleted_at.is_none() {
                 let terms = memory_terms(memory, self.analyzer);
@@ -116,7 +117,7 @@ impl ChangeTx for SqliteTx<'_> {
         Ok(())
     }
 
-    async fn history_from(&mut self, memory: &Memory, version: i64) -> Result<Vec<History>> {
+    async fn history_from(&mut self, memory: &Memory, version: i64) -> Result<Vec<History>, Fault> {
         let query = sqlx::query(review_sql::HISTORY_FROM)
             .bind(memory.seq)
             .bind(version);
@@ -126,7 +127,7 @@ impl ChangeTx for SqliteTx<'_> {
 
 impl SqliteTx<'_> {
     /// Updates the index entry, vectors and index job of a changed memory.
-    async fn rewrite_index(&mut self, change: &MemoryChange) -> Result<()> {
+    async fn rewrite_index(&mut self, change: &MemoryChange) -> Result<(), Fault> {
         let (project, memory) = (self.project, &change.after);
         if let Some(terms) = change.leaving_terms() {
             remove_terms(self.connection, project, memory.seq, terms, self.delta).await?;
@@ -146,7 +147,7 @@ impl SqliteTx<'_> {
     }
 
     /// Writes all fields of a row that may change; the length only if it does.
-    async fn save_memory(&mut self, memory: &Memory, length: Option<u32>) -> Result<()> {
+    async fn save_memory(&mut self, memory: &Memory, length: Option<u32>) -> Result<(), Fault> {
         let query = bind_memory(
             sqlx::query(memory_sql::UPDATE_MEMORY),
             memory,
@@ -157,7 +158,7 @@ impl SqliteTx<'_> {
     }
 
     /// Replaces the stored tags and sources of a memory. Purged sources are left out.
-    async fn rewrite_lists(&mut self, change: &MemoryChange) -> Result<()> {
+    async fn rewrite_lists(&mut self, change: &MemoryChange) -> Result<(), Fault> {
         let (before, after) = (&change.before, &change.after);
         if before.tags != after.tags {
             let query = sqlx::query(sql::REPLACE_TAGS)
@@ -172,7 +173,7 @@ impl SqliteTx<'_> {
         Ok(())
     }
 
-    pub(super) async fn insert_sources(&mut self, id: Uuid, sources: &[Uuid]) -> Result<()> {
+    pub(super) async fn insert_sources(&mut self, id: Uuid, sources: &[Uuid]) -> Result<(), Fault> {
         let query = sqlx::query(sql::INSERT_SOURCES)
             .bind(id)
             .bind(hex_ids(sources));
@@ -183,7 +184,7 @@ impl SqliteTx<'_> {
         &mut self,
         change: &MemoryChange,
         record: &ChangeRecord<'_>,
-    ) -> Result<()> {
+    ) -> Result<(), Fault> {
         let entry = History {
             memory_id: change.after.id,
             version: change.after.version,
@@ -196,7 +197,7 @@ impl SqliteTx<'_> {
         self.insert_history(change.after.seq, &entry).await
     }
 
-    pub(super) async fn insert_history(&mut self, seq: i64, entry: &History) -> Result<()> {
+    pub(super) async fn insert_history(&mut self, seq: i64, entry: &History) -> Result<(), Fault> {
         let query = sqlx::query(sql::INSERT_HISTORY)
             .bind(seq)
             .bind(entry.version)
@@ -208,13 +209,17 @@ impl SqliteTx<'_> {
         self.execute(query).await.map(drop)
     }
 
-    pub(super) async fn add_index_job(&mut self, seq: i64) -> Result<()> {
+    pub(super) async fn add_index_job(&mut self, seq: i64) -> Result<(), Fault> {
         let query = sqlx::query(sql::INSERT_JOB).bind(seq).bind(self.project);
         self.execute(query).await.map(drop)
     }
 
     /// Runs a statement with the number of a memory as its only parameter.
-    async fn run_for_memory(&mut self, statement: &'static str, memory: &Memory) -> Result<()> {
+    async fn run_for_memory(
+        &mut self,
+        statement: &'static str,
+        memory: &Memory,
+    ) -> Result<(), Fault> {
         let query = sqlx::query(statement).bind(memory.seq);
         self.execute(query).await.map(drop)
     }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::beside::connect;
-use super::error::from_sqlx;
+use super::error::Fault;
 use super::row::MemoryRow;
 use super::{SqliteStore, check_sql, json_numbers, schema, sql, word_index};
 use crate::domain::Analyzer;
@@ -17,9 +17,7 @@ use crate::domain::count::{count_of, verb_for};
 use crate::store::check::{
     Current, IndexComparison, describe_index_counts, vector_finding, word_index_finding,
 };
-use crate::store::{
-    CheckStore, Finding, MemoryKey, Pace, Result, StoreError, Subject, WriteFailure,
-};
+use crate::store::{CheckStore, Finding, MemoryKey, Pace, Result, Subject, WriteFailure};
 
 /// Number of memories that are read per statement.
 const MEMORY_PAGE: i64 = 500;
@@ -32,10 +30,6 @@ const RESTORE: &str = "stop the service and restore a backup with `restore FILE 
 const REBUILD_INDEX: &str = "stop the service and run `cognitive-memory-mcp doctor --repair`, which rebuilds the word index from the memories";
 const REFILL: &str = "stop the service, `export FILE`, then `restore FILE --replace`, which stores every record again and keeps the tokens";
 
-fn failed(error: sqlx::Error) -> StoreError {
-    from_sqlx(error, "checking the database")
-}
-
 fn damage(answers: &[String]) -> Option<Finding> {
     let first = answers.iter().find(|answer| *answer != "ok")?;
     Some(Finding::new(
@@ -46,11 +40,12 @@ fn damage(answers: &[String]) -> Option<Finding> {
 }
 
 /// Checks the structure of the file, its references and the numbers of index entries.
-pub(super) async fn inspect_quickly(connection: &mut SqliteConnection) -> Result<Vec<Finding>> {
+pub(super) async fn inspect_quickly(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<Finding>, Fault> {
     let answers: Vec<String> = sqlx::query_scalar(check_sql::QUICK_CHECK)
         .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     if let Some(damage) = damage(&answers) {
         return Ok(vec![damage]);
     }
@@ -58,8 +53,7 @@ pub(super) async fn inspect_quickly(connection: &mut SqliteConnection) -> Result
     findings.extend(schema::foreign_objects(connection).await?);
     let broken: i64 = sqlx::query_scalar(check_sql::FOREIGN_KEYS)
         .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     if broken > 0 {
         let detail = format!(
             "{} {} to rows that do not exist",
@@ -72,19 +66,14 @@ pub(super) async fn inspect_quickly(connection: &mut SqliteConnection) -> Result
     Ok(findings)
 }
 
-async fn count_index_entries(connection: &mut SqliteConnection) -> Result<Option<Finding>> {
+async fn count_index_entries(connection: &mut SqliteConnection) -> Result<Option<Finding>, Fault> {
     let row = sqlx::query(check_sql::UNINDEXED)
         .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let (missing, stray): (i64, i64) = (
-        row.try_get(0).map_err(failed)?,
-        row.try_get(1).map_err(failed)?,
-    );
+        .await?;
+    let (missing, stray): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     let corpus: i64 = sqlx::query_scalar(check_sql::CORPUS)
         .fetch_one(connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     Ok((missing + stray + corpus > 0).then(|| {
         Finding::new(
             Subject::WordIndex,
@@ -99,17 +88,15 @@ async fn check_pages(
     connection: &mut SqliteConnection,
     pace: Pace,
     started: &mut Instant,
-) -> Result<Option<Finding>> {
+) -> Result<Option<Finding>, Fault> {
     let tables: Vec<String> = sqlx::query_scalar(check_sql::TABLES)
         .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     for table in tables {
         let answers: Vec<String> = sqlx::query_scalar(check_sql::CHECK_TABLE)
             .bind(table)
             .fetch_all(&mut *connection)
-            .await
-            .map_err(failed)?;
+            .await?;
         if let Some(damage) = damage(&answers) {
             return Ok(Some(damage));
         }
@@ -123,7 +110,7 @@ async fn compare_word_index(
     analyzer: &Analyzer,
     pace: Pace,
     started: &mut Instant,
-) -> Result<Option<Finding>> {
+) -> Result<Option<Finding>, Fault> {
     if !word_index::is_of_analysis(connection, analyzer).await? {
         let detail = "the word index was made for another language";
         let remedy = "restart the service, which rebuilds it, or correct MEMORY_LANGUAGE";
@@ -150,7 +137,7 @@ async fn read_memories(
     comparison: &mut IndexComparison,
     pace: Pace,
     started: &mut Instant,
-) -> Result<()> {
+) -> Result<(), Fault> {
     let mut after = 0_i64;
     loop {
         let page = sqlx::query(sql::LIVE)
@@ -158,9 +145,9 @@ async fn read_memories(
             .bind(MEMORY_PAGE)
             .fetch_all(&mut *connection)
             .await;
-        let rows = page.map_err(failed)?;
+        let rows = page?;
         for row in &rows {
-            let row = MemoryRow::read(row).map_err(failed)?;
+            let row = MemoryRow::read(row)?;
             after = row.memory.seq;
             let terms = word_index::stored_terms(&row.memory, row.project, analyzer);
             comparison.expect(key(after), row.memory.version, &terms);
@@ -177,15 +164,14 @@ async fn read_index(
     comparison: &mut IndexComparison,
     pace: Pace,
     started: &mut Instant,
-) -> Result<()> {
+) -> Result<(), Fault> {
     let mut after = String::new();
     loop {
         let rows: Vec<(String, String)> = sqlx::query_as(check_sql::POSTINGS)
             .bind(&after)
             .bind(TERM_PAGE)
             .fetch_all(&mut *connection)
-            .await
-            .map_err(failed)?;
+            .await?;
         let Some((last, _)) = rows.last() else {
             return Ok(());
         };
@@ -202,13 +188,12 @@ async fn read_index(
 async fn read_current(
     connection: &mut SqliteConnection,
     suspects: &[MemoryKey],
-) -> Result<Current> {
+) -> Result<Current, Fault> {
     let seqs: Vec<i64> = suspects.iter().map(|key| key.seq).collect();
     let rows: Vec<(i64, i64)> = sqlx::query_as(check_sql::VERSIONS)
         .bind(json_numbers(&seqs))
         .fetch_all(connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     Ok(rows
         .into_iter()
         .map(|(seq, version)| (key(seq), version))
@@ -219,20 +204,18 @@ async fn compare_vectors(
     connection: &mut SqliteConnection,
     pace: Pace,
     started: &mut Instant,
-) -> Result<Option<Finding>> {
+) -> Result<Option<Finding>, Fault> {
     let (mut missing, mut stale, mut after) = (0_u64, 0_u64, 0_i64);
     let last: i64 = sqlx::query_scalar(check_sql::LAST)
         .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     while after < last {
         let end = after + VECTOR_PAGE;
         let (without, other): (i64, i64) = sqlx::query_as(check_sql::VECTORS)
             .bind(after)
             .bind(end)
             .fetch_one(&mut *connection)
-            .await
-            .map_err(failed)?;
+            .await?;
         missing += without.unsigned_abs();
         stale += other.unsigned_abs();
         after = end;
@@ -241,37 +224,43 @@ async fn compare_vectors(
     Ok(vector_finding(missing, stale))
 }
 
+async fn inspect_deeply(
+    connection: &mut SqliteConnection,
+    analyzer: &Analyzer,
+    pace: Pace,
+) -> Result<Vec<Finding>, Fault> {
+    let mut started = Instant::now();
+    if let Some(damage) = check_pages(connection, pace, &mut started).await? {
+        return Ok(vec![damage]);
+    }
+    let mut findings = Vec::new();
+    findings.extend(compare_word_index(connection, analyzer, pace, &mut started).await?);
+    findings.extend(compare_vectors(connection, pace, &mut started).await?);
+    Ok(findings)
+}
+
 #[async_trait]
 impl CheckStore for SqliteStore {
     async fn inspect_deeply(&self, pace: Pace) -> Result<Vec<Finding>> {
         let mut connection = connect(&self.options.path).await?;
-        let mut started = Instant::now();
-        if let Some(damage) = check_pages(&mut connection, pace, &mut started).await? {
-            return Ok(vec![damage]);
-        }
-        let mut findings = Vec::new();
-        findings
-            .extend(compare_word_index(&mut connection, &self.analyzer, pace, &mut started).await?);
-        findings.extend(compare_vectors(&mut connection, pace, &mut started).await?);
-        Ok(findings)
+        let findings = inspect_deeply(&mut connection, &self.analyzer, pace).await;
+        findings.map_err(|fault| fault.explain("checking the database"))
     }
 
     async fn request_index_rebuild(&self) -> Result<()> {
-        let open = self.opened()?;
-        self.bounded(open.write(async |connection, _| word_index::mark_damaged(connection).await))
-            .await
+        self.write("writing a mark of the index", async |connection, _| {
+            word_index::mark_damaged(connection).await
+        })
+        .await
     }
 
     async fn probe_write(&self) -> Result<()> {
-        let open = self.opened()?;
-        self.bounded(open.write(async |connection, _| {
-            let failed = |error| from_sqlx(error, "trying to write");
+        self.write("trying to write", async |connection, _| {
             sqlx::query(check_sql::PROBE_WRITE)
                 .execute(connection)
-                .await
-                .map(drop)
-                .map_err(failed)
-        }))
+                .await?;
+            Ok(())
+        })
         .await
     }
 

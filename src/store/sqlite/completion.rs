@@ -8,7 +8,6 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::SqliteStore;
-use super::error::from_sqlx;
 use super::sql::{COMPLETE_IDS, COMPLETE_TAGS};
 use crate::domain::Scope;
 use crate::domain::validate::tag_key;
@@ -32,10 +31,7 @@ impl CompletionStore for SqliteStore {
         prefix: &str,
         limit: usize,
     ) -> Result<Vec<String>> {
-        let open = self.opened()?;
-        let failed = |error| from_sqlx(error, "completing a tag");
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
+        self.read("completing a tag", scope, async |connection, projects| {
             let mut spellings: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
             let begin = tag_key(prefix);
             for project in projects {
@@ -43,13 +39,12 @@ impl CompletionStore for SqliteStore {
                     .bind(project)
                     .bind(COMPLETION_WINDOW)
                     .fetch_all(&mut *connection)
-                    .await
-                    .map_err(failed)?;
+                    .await?;
                 for row in rows {
-                    let tag: String = row.try_get(0).map_err(failed)?;
+                    let tag: String = row.try_get(0)?;
                     let key = tag_key(&tag);
                     if key.starts_with(&begin) {
-                        let uses: i64 = row.try_get(1).map_err(failed)?;
+                        let uses: i64 = row.try_get(1)?;
                         *spellings.entry(key).or_default().entry(tag).or_default() += uses;
                     }
                 }
@@ -71,10 +66,7 @@ impl CompletionStore for SqliteStore {
         digits: &str,
         limit: usize,
     ) -> Result<Vec<Uuid>> {
-        let open = self.opened()?;
-        let failed = |error| from_sqlx(error, "completing an id");
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
+        self.read("completing an id", scope, async |connection, projects| {
             let mut ids: Vec<(i64, Uuid)> = Vec::new();
             for project in projects {
                 let rows = sqlx::query(COMPLETE_IDS)
@@ -83,13 +75,9 @@ impl CompletionStore for SqliteStore {
                     .bind(digits)
                     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
                     .fetch_all(&mut *connection)
-                    .await
-                    .map_err(failed)?;
+                    .await?;
                 for row in rows {
-                    ids.push((
-                        row.try_get(0).map_err(failed)?,
-                        row.try_get(1).map_err(failed)?,
-                    ));
+                    ids.push((row.try_get(0)?, row.try_get(1)?));
                 }
             }
             ids.sort_by_key(|(seq, _)| Reverse(*seq));

@@ -2,14 +2,14 @@
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::error::from_sqlx;
+use super::error::Fault;
 use super::read::{bind_filter, limit};
 use super::sql::{conditions, hit_columns};
 use super::{Open, json_numbers, row};
 use crate::domain::Scope;
 use crate::domain::ranking::EntityMention;
 use crate::store::graph::{MOST_MENTIONS, MOST_NAMED};
-use crate::store::{ContextQuery, ConversationContext, Result};
+use crate::store::{ContextQuery, ConversationContext, Result, fields};
 
 /// Entities with one of the names ($2).
 const NAMES: &str = "WITH named AS MATERIALIZED (SELECT e.seq, e.name, e.words FROM entity e \
@@ -50,9 +50,8 @@ pub(super) async fn read_context(
     open: &Open,
     scope: &Scope,
     query: &ContextQuery,
-) -> Result<ConversationContext> {
+) -> Result<ConversationContext, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
-    let failed = |error| from_sqlx(error, "reading the context");
     let turns = query
         .turns
         .iter()
@@ -69,20 +68,19 @@ pub(super) async fn read_context(
     }
     let rows = bind_filter!(statement, query.filter)
         .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let mut context = ConversationContext::default();
     for row in &rows {
-        if row.try_get::<Option<&str>, _>(2).map_err(failed)?.is_none() {
-            context.turns.push(row::hit(row).map_err(failed)?);
+        if row.try_get::<Option<&str>, _>(2)?.is_none() {
+            context.turns.push(fields::hit(row)?);
             continue;
         }
-        let names: i64 = row.try_get(16).map_err(failed)?;
+        let names: i64 = row.try_get(16)?;
         context.entities.names = usize::try_from(names).unwrap_or_default();
         context.entities.memories.push(EntityMention {
-            id: row.try_get(0).map_err(failed)?,
-            seq: row.try_get(1).map_err(failed)?,
-            entities: row::json(row, 2).map_err(failed)?,
+            id: row.try_get(0)?,
+            seq: row.try_get(1)?,
+            entities: row::json(row, 2)?,
         });
     }
     Ok(context)

@@ -9,6 +9,37 @@ use sqlx::Error;
 use super::with_suffix;
 use crate::store::StoreError;
 
+/// The reason why work on the database failed.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The answer of the store is an error; the database works.
+    Answer(StoreError),
+    /// A statement failed.
+    Sql(Error),
+}
+
+impl Fault {
+    /// The error for the caller. `during` names the work.
+    pub(super) fn explain(self, during: &'static str) -> StoreError {
+        match self {
+            Self::Answer(error) => error,
+            Self::Sql(error) => from_sqlx(error, during),
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Answer(error)
+    }
+}
+
 // Primary result codes, https://www.sqlite.org/rescode.html
 const PERM: u32 = 3;
 const BUSY: u32 = 5;

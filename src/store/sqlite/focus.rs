@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
+use super::error::Fault;
 use super::focus_sql as sql;
 use super::read::limit;
 use super::tx::SqliteTx;
@@ -14,11 +15,11 @@ use crate::store::rules::{FocusTx, Shelf};
 use crate::store::{Result, fields};
 
 impl FocusTx for SqliteTx<'_> {
-    async fn lock_session(&mut self, _session: &str) -> Result<()> {
+    async fn lock_session(&mut self, _session: &str) -> Result<(), Fault> {
         Ok(())
     }
 
-    async fn focus_items(&mut self, session: &str) -> Result<Vec<FocusItem>> {
+    async fn focus_items(&mut self, session: &str) -> Result<Vec<FocusItem>, Fault> {
         let query = sqlx::query(sql::ITEMS).bind(self.project).bind(session);
         self.fetch_all(query, fields::focus_item).await
     }
@@ -28,7 +29,7 @@ impl FocusTx for SqliteTx<'_> {
         session: &str,
         before: Option<i64>,
         most: usize,
-    ) -> Result<Vec<ArchivedItem>> {
+    ) -> Result<Vec<ArchivedItem>, Fault> {
         let query = sqlx::query(sql::ARCHIVED)
             .bind(self.project)
             .bind(session)
@@ -37,7 +38,11 @@ impl FocusTx for SqliteTx<'_> {
         self.fetch_all(query, fields::archived_item).await
     }
 
-    async fn archived_item(&mut self, session: &str, id: Uuid) -> Result<Option<ArchivedItem>> {
+    async fn archived_item(
+        &mut self,
+        session: &str,
+        id: Uuid,
+    ) -> Result<Option<ArchivedItem>, Fault> {
         let query = sqlx::query(sql::ARCHIVED_ITEM)
             .bind(self.project)
             .bind(session)
@@ -45,7 +50,7 @@ impl FocusTx for SqliteTx<'_> {
         self.fetch_optional(query, fields::archived_item).await
     }
 
-    async fn insert_item(&mut self, session: &str, item: &mut FocusItem) -> Result<()> {
+    async fn insert_item(&mut self, session: &str, item: &mut FocusItem) -> Result<(), Fault> {
         let query = sqlx::query(sql::INSERT)
             .bind(self.project)
             .bind(session)
@@ -61,7 +66,11 @@ impl FocusTx for SqliteTx<'_> {
         Ok(())
     }
 
-    async fn insert_archived(&mut self, session: &str, archived: &mut ArchivedItem) -> Result<()> {
+    async fn insert_archived(
+        &mut self,
+        session: &str,
+        archived: &mut ArchivedItem,
+    ) -> Result<(), Fault> {
         let item = &mut archived.item;
         let query = sqlx::query(sql::ARCHIVE)
             .bind(self.project)
@@ -79,7 +88,12 @@ impl FocusTx for SqliteTx<'_> {
         Ok(())
     }
 
-    async fn touch_item(&mut self, seq: i64, importance: f64, now: DateTime<Utc>) -> Result<()> {
+    async fn touch_item(
+        &mut self,
+        seq: i64,
+        importance: f64,
+        now: DateTime<Utc>,
+    ) -> Result<(), Fault> {
         let query = sqlx::query(sql::TOUCH)
             .bind(self.project)
             .bind(seq)
@@ -88,7 +102,7 @@ impl FocusTx for SqliteTx<'_> {
         self.execute(query).await.map(drop)
     }
 
-    async fn delete_item(&mut self, shelf: Shelf, seq: i64) -> Result<bool> {
+    async fn delete_item(&mut self, shelf: Shelf, seq: i64) -> Result<bool, Fault> {
         let statement = match shelf {
             Shelf::Focus => sql::DELETE,
             Shelf::Archive => sql::DELETE_ARCHIVED,
@@ -97,7 +111,7 @@ impl FocusTx for SqliteTx<'_> {
         Ok(self.execute(query).await? > 0)
     }
 
-    async fn trim_focus(&mut self, most: i64, now: DateTime<Utc>) -> Result<()> {
+    async fn trim_focus(&mut self, most: i64, now: DateTime<Utc>) -> Result<(), Fault> {
         let archive = sqlx::query(sql::ARCHIVE_REST)
             .bind(self.project)
             .bind(most)

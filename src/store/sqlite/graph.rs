@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::error::from_sqlx;
+use super::error::Fault;
 use super::param::{json, micros};
 use super::read::limit;
 use super::row;
@@ -37,23 +37,17 @@ impl GraphStore for SqliteStore {
     }
 
     async fn entities(&self, scope: &Scope, query: &EntityQuery) -> Result<Vec<Entity>> {
-        let open = self.opened()?;
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
+        self.read("reading entities", scope, async |connection, projects| {
             let projects = json_numbers(&projects);
-            let failed = |error| from_sqlx(error, "reading entities");
             let rows = match query {
                 EntityQuery::Numbers(numbers) => {
                     let query = sqlx::query(sql::BY_NUMBER)
                         .bind(projects)
                         .bind(json_numbers(numbers));
-                    let row = query.fetch_one(&mut *connection).await.map_err(failed)?;
-                    let fields: Vec<EntityFields> = row::json(&row, 0).map_err(failed)?;
-                    return fields
-                        .into_iter()
-                        .map(entity_of)
-                        .collect::<sqlx::Result<_>>()
-                        .map_err(failed);
+                    let row = query.fetch_one(&mut *connection).await?;
+                    let fields: Vec<EntityFields> = row::json(&row, 0)?;
+                    let entities: sqlx::Result<_> = fields.into_iter().map(entity_of).collect();
+                    return Ok(entities?);
                 }
                 EntityQuery::Keys(keys) => sqlx::query(sql::BY_KEY).bind(projects).bind(json(keys)),
                 EntityQuery::Words(words) => {
@@ -83,42 +77,31 @@ impl GraphStore for SqliteStore {
                 }
             }
             .fetch_all(&mut *connection)
-            .await
-            .map_err(failed)?;
-            rows.iter()
+            .await?;
+            Ok(rows
+                .iter()
                 .map(fields::entity)
-                .collect::<sqlx::Result<_>>()
-                .map_err(failed)
+                .collect::<sqlx::Result<_>>()?)
         })
         .await
     }
 
     async fn relations(&self, scope: &Scope, numbers: &[i64]) -> Result<Vec<Relation>> {
-        let open = self.opened()?;
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
-            let failed = |error| from_sqlx(error, "reading relations");
+        self.read("reading relations", scope, async |connection, projects| {
             let row = sqlx::query(sql::RELATIONS)
                 .bind(json_numbers(&projects))
                 .bind(json_numbers(numbers))
                 .fetch_one(&mut *connection)
-                .await
-                .map_err(failed)?;
-            let fields: Vec<RelationFields> = row::json(&row, 0).map_err(failed)?;
-            fields
-                .into_iter()
-                .map(relation_of)
-                .collect::<sqlx::Result<_>>()
-                .map_err(failed)
+                .await?;
+            let fields: Vec<RelationFields> = row::json(&row, 0)?;
+            let relations: sqlx::Result<_> = fields.into_iter().map(relation_of).collect();
+            Ok(relations?)
         })
         .await
     }
 
     async fn steps(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<Step>> {
-        let open = self.opened()?;
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
-            let failed = |error| from_sqlx(error, "walking the graph");
+        self.read("walking the graph", scope, async |connection, projects| {
             let rows = sqlx::query(sql::STEPS)
                 .bind(json_numbers(&projects))
                 .bind(json_numbers(query.frontier))
@@ -126,14 +109,12 @@ impl GraphStore for SqliteStore {
                 .bind(query.kind)
                 .bind(limit(query.most))
                 .fetch_all(&mut *connection)
-                .await
-                .map_err(failed)?;
+                .await?;
             let mut steps = Vec::new();
             for row in &rows {
-                let at: i64 = row.try_get(0).map_err(failed)?;
+                let at: i64 = row.try_get(0)?;
                 for direction in [1, 2] {
-                    let Some(list) = row.try_get::<Option<&str>, _>(direction).map_err(failed)?
-                    else {
+                    let Some(list) = row.try_get::<Option<&str>, _>(direction)? else {
                         continue;
                     };
                     steps.extend(list.split(',').filter_map(|entry| {
@@ -155,9 +136,7 @@ impl GraphStore for SqliteStore {
     }
 
     async fn between(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<i64>> {
-        let open = self.opened()?;
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
+        self.read("walking the graph", scope, async |connection, projects| {
             let found: Option<String> = sqlx::query_scalar(sql::AMONG)
                 .bind(json_numbers(&projects))
                 .bind(json_numbers(query.frontier))
@@ -165,8 +144,7 @@ impl GraphStore for SqliteStore {
                 .bind(query.kind)
                 .bind(limit(query.most))
                 .fetch_one(&mut *connection)
-                .await
-                .map_err(|error| from_sqlx(error, "walking the graph"))?;
+                .await?;
             Ok(found
                 .iter()
                 .flat_map(|list| list.split(','))
@@ -184,9 +162,7 @@ impl GraphStore for SqliteStore {
         before: Option<i64>,
         most: usize,
     ) -> Result<Vec<Mention>> {
-        let open = self.opened()?;
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
+        self.read("reading mentions", scope, async |connection, projects| {
             let rows: Vec<(i64, Uuid, i64)> = sqlx::query_as(sql::MENTIONS)
                 .bind(json_numbers(&projects))
                 .bind(json_numbers(entities))
@@ -194,8 +170,7 @@ impl GraphStore for SqliteStore {
                 .bind(limit(most))
                 .bind(before.unwrap_or(i64::MAX))
                 .fetch_all(&mut *connection)
-                .await
-                .map_err(|error| from_sqlx(error, "reading mentions"))?;
+                .await?;
             Ok(rows.into_iter().map(Into::into).collect())
         })
         .await
@@ -207,34 +182,32 @@ impl GraphStore for SqliteStore {
         entities: &[i64],
         now: DateTime<Utc>,
     ) -> Result<Vec<EntitySize>> {
-        let open = self.opened()?;
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
-            let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(sql::ENTITY_SIZES)
-                .bind(json_numbers(&projects))
-                .bind(json_numbers(entities))
-                .bind(now.timestamp_micros())
-                .bind(MOST_COUNTED)
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(|error| from_sqlx(error, "counting what there is about entities"))?;
-            Ok(rows.into_iter().map(Into::into).collect())
-        })
+        self.read(
+            "counting what there is about entities",
+            scope,
+            async |connection, projects| {
+                let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(sql::ENTITY_SIZES)
+                    .bind(json_numbers(&projects))
+                    .bind(json_numbers(entities))
+                    .bind(now.timestamp_micros())
+                    .bind(MOST_COUNTED)
+                    .fetch_all(&mut *connection)
+                    .await?;
+                Ok(rows.into_iter().map(Into::into).collect())
+            },
+        )
         .await
     }
 
     async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Together> {
-        let open = self.opened()?;
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
+        self.read("reading mentions", scope, async |connection, projects| {
             let rows: Vec<(Option<i64>, i64)> = sqlx::query_as(sql::TOGETHER)
                 .bind(json_numbers(&projects))
                 .bind(json_numbers(entities))
                 .bind(MOST_MENTIONS)
                 .bind(MOST_TOGETHER)
                 .fetch_all(&mut *connection)
-                .await
-                .map_err(|error| from_sqlx(error, "reading mentions"))?;
+                .await?;
             Ok(rows.into_iter().collect())
         })
         .await
@@ -314,11 +287,14 @@ fn relation_of(fields: RelationFields) -> sqlx::Result<Relation> {
 
 impl LinkTx for SqliteTx<'_> {
     /// Does nothing, because there is only one writing connection.
-    async fn lock_graph(&mut self) -> Result<()> {
+    async fn lock_graph(&mut self) -> Result<(), Fault> {
         Ok(())
     }
 
-    async fn named_graph(&mut self, batches: &[&Links]) -> Result<(Vec<Entity>, Vec<Relation>)> {
+    async fn named_graph(
+        &mut self,
+        batches: &[&Links],
+    ) -> Result<(Vec<Entity>, Vec<Relation>), Fault> {
         let query = sqlx::query(sql::BY_KEY)
             .bind(json_numbers(&[self.project]))
             .bind(json(&graph::list_keys(batches)));
@@ -334,7 +310,7 @@ impl LinkTx for SqliteTx<'_> {
         Ok((entities, relations))
     }
 
-    async fn insert_mention(&mut self, memory: i64, entity: i64) -> Result<bool> {
+    async fn insert_mention(&mut self, memory: i64, entity: i64) -> Result<bool, Fault> {
         let query = sqlx::query(port_sql::INSERT_MENTION)
             .bind(memory)
             .bind(entity);
@@ -345,7 +321,7 @@ impl LinkTx for SqliteTx<'_> {
         &mut self,
         plan: &Plan,
         now: DateTime<Utc>,
-    ) -> Result<HashMap<String, i64>> {
+    ) -> Result<HashMap<String, i64>, Fault> {
         for (statement, numbers) in [
             (sql::DELETE_RELATION, &plan.erased_relations),
             (sql::DELETE_ENTITY, &plan.erased_entities),
@@ -369,7 +345,7 @@ impl LinkTx for SqliteTx<'_> {
 
 impl SqliteTx<'_> {
     /// Returns the number of the entity.
-    async fn write_entity(&mut self, planned: &PlannedEntity) -> Result<i64> {
+    async fn write_entity(&mut self, planned: &PlannedEntity) -> Result<i64, Fault> {
         let item = &planned.entity;
         if item.seq == 0 {
             let query = sqlx::query(sql::INSERT_ENTITY)
@@ -402,7 +378,7 @@ impl SqliteTx<'_> {
         planned: &PlannedRelation,
         numbers: &HashMap<String, i64>,
         now: DateTime<Utc>,
-    ) -> Result<()> {
+    ) -> Result<(), Fault> {
         let item = &planned.relation;
         let query = if item.seq == 0 {
             sqlx::query(sql::INSERT_RELATION)
@@ -439,7 +415,7 @@ impl SqliteTx<'_> {
         memory: &Remembered,
         links: &Links,
         numbers: &HashMap<String, i64>,
-    ) -> Result<()> {
+    ) -> Result<(), Fault> {
         for key in links.list_keys() {
             let query = sqlx::query(sql::INSERT_MENTION)
                 .bind(self.project)

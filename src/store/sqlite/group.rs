@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::cache::Delta;
-use super::error::{from_sqlx, is_damage, name_disk, too_slow};
+use super::error::{Fault, is_damage, name_disk, too_slow};
 use super::write;
 use super::{Open, Writer, sql};
 use crate::domain::{Analyzer, Scope};
@@ -36,6 +36,16 @@ pub(super) enum Work {
     },
     /// Records that recall returned these memories; may be lost.
     Note { ids: Vec<Uuid>, now: DateTime<Utc> },
+}
+
+impl Work {
+    /// Names the work in errors.
+    fn purpose(&self) -> &'static str {
+        match self {
+            Self::Remember { .. } => "remember",
+            Self::Note { .. } => "noting a recall",
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -168,7 +178,7 @@ type Answers = Vec<Result<Vec<Remembered>>>;
 /// before it writes. The outer error is a failure of the database; nothing is stored then.
 async fn attempt(open: &Open, writer: &mut Writer, commands: &[Pending]) -> Result<Answers> {
     let result = attempt_unobserved(open, writer, commands).await;
-    let result = result.map_err(|error| name_disk(error, open.files.database()));
+    let result = result.map_err(|fault| name_disk(fault.explain("writing"), open.files.database()));
     open.writes.observe(&result, is_damage);
     result
 }
@@ -177,7 +187,7 @@ async fn attempt_unobserved(
     open: &Open,
     writer: &mut Writer,
     commands: &[Pending],
-) -> Result<Answers> {
+) -> Result<Answers, Fault> {
     open.files.check()?;
     writer.connect().await?;
     // The connection is taken out of its slot: if this future is dropped, the connection is dropped, too, and SQLite
@@ -191,11 +201,7 @@ async fn attempt_unobserved(
     } else {
         sql::BEGIN_RELAXED
     };
-    let failed = |error| from_sqlx(error, "writing");
-    sqlx::query(begin)
-        .execute(&mut connection)
-        .await
-        .map_err(failed)?;
+    sqlx::query(begin).execute(&mut connection).await?;
     let (mut answers, mut delta, mut projects) = (
         Vec::with_capacity(commands.len()),
         Delta::default(),
@@ -205,13 +211,13 @@ async fn attempt_unobserved(
         let answer = match work {
             Work::Remember { batch, analyzer } => {
                 let batch_of = (batch, analyzer.as_ref());
-                write::remember(open, &mut connection, scope, batch_of, &mut delta)
-                    .await
-                    .map(|(project, answer)| {
-                        batch.extend(&mut delta, project, &answer);
-                        projects.push((scope.project(), project));
-                        answer
-                    })
+                let stored =
+                    write::remember(open, &mut connection, scope, batch_of, &mut delta).await;
+                stored.map(|(project, answer)| {
+                    batch.extend(&mut delta, project, &answer);
+                    projects.push((scope.project(), project));
+                    answer
+                })
             }
             Work::Note { ids, now } => {
                 write::note_recalled(open, &mut connection, scope, ids, *now)
@@ -219,23 +225,17 @@ async fn attempt_unobserved(
                     .map(|()| Vec::new())
             }
         };
-        match answer {
+        match answer.map_err(|fault| fault.explain(work.purpose())) {
             Err(error) if !is_refusal(&error) => {
-                sqlx::query(sql::ROLLBACK)
-                    .execute(&mut connection)
-                    .await
-                    .map_err(failed)?;
+                sqlx::query(sql::ROLLBACK).execute(&mut connection).await?;
                 writer.connection = Some(connection);
-                return Err(error);
+                return Err(error.into());
             }
             answer => answers.push(answer),
         }
     }
     let committing = open.cache.commit(&delta);
-    sqlx::query(sql::COMMIT)
-        .execute(&mut connection)
-        .await
-        .map_err(failed)?;
+    sqlx::query(sql::COMMIT).execute(&mut connection).await?;
     committing.done();
     writer.connection = Some(connection);
     // Checked again before the callers get their results, because the log may have been truncated during the

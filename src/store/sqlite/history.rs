@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
 
-use super::error::from_sqlx;
+use super::error::Fault;
 use super::read::limit;
 use super::{Open, SqliteStore, json_numbers, sql};
 use crate::domain::Scope;
@@ -18,19 +18,20 @@ use crate::store::{
 impl HistoryStore for SqliteStore {
     async fn history_page(&self, scope: &Scope, query: &HistoryQuery) -> Result<Vec<HistoryEntry>> {
         let open = self.opened()?;
-        self.bounded(history_page(&open, scope, query)).await
+        self.bounded("reading the history", history_page(&open, scope, query))
+            .await
     }
 
     async fn remove_expired(&self, expiry: &Expiry) -> Result<Expired> {
         let open = self.opened()?;
-        self.bounded(open.write(async |connection, _| {
+        self.write("removing what has expired", async |connection, _| {
             let expired = remove_expired(connection, expiry).await?;
             if expired.history > 0 {
                 // As after a purge, removed data must not remain in the write-ahead log.
                 open.purged.store(true, Ordering::Relaxed);
             }
             Ok(expired)
-        }))
+        })
         .await
     }
 }
@@ -40,17 +41,15 @@ async fn history_page(
     open: &Open,
     scope: &Scope,
     query: &HistoryQuery,
-) -> Result<Vec<HistoryEntry>> {
+) -> Result<Vec<HistoryEntry>, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
-    let failed = |error| from_sqlx(error, "reading the history");
     let sizes: Vec<(i64, i64)> = sqlx::query_as(sql::HISTORY_PLACES)
         .bind(json_numbers(&projects))
         .bind(query.memory)
         .bind(query.from)
         .bind(limit(query.entries))
         .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let mut places = Vec::with_capacity(sizes.len());
     let mut left = query.bytes;
     for (place, size) in sizes {
@@ -64,22 +63,20 @@ async fn history_page(
     let rows = sqlx::query(sql::HISTORY_ENTRIES)
         .bind(json_numbers(&places))
         .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let entry = |row: &sqlx::sqlite::SqliteRow| {
         Ok(HistoryEntry {
             place: row.try_get("seq")?,
             history: fields::history(row)?,
         })
     };
-    rows.iter()
-        .map(entry)
-        .collect::<sqlx::Result<_>>()
-        .map_err(failed)
+    Ok(rows.iter().map(entry).collect::<sqlx::Result<_>>()?)
 }
 
-async fn remove_expired(connection: &mut SqliteConnection, expiry: &Expiry) -> Result<Expired> {
-    let failed = |error| from_sqlx(error, "removing what has expired");
+async fn remove_expired(
+    connection: &mut SqliteConnection,
+    expiry: &Expiry,
+) -> Result<Expired, Fault> {
     let mut expired = Expired::default();
     for (before, statement, count) in [
         (
@@ -98,21 +95,22 @@ async fn remove_expired(connection: &mut SqliteConnection, expiry: &Expiry) -> R
             .bind(before.timestamp_micros())
             .bind(limit(expiry.rows))
             .execute(&mut *connection)
-            .await
-            .map_err(failed)?;
+            .await?;
         *count = done.rows_affected();
     }
     Ok(expired)
 }
 
 /// Removes the oldest idempotency keys of a project that has more than the maximum number.
-pub(super) async fn trim_keys(connection: &mut SqliteConnection, project: i64) -> Result<()> {
+pub(super) async fn trim_keys(
+    connection: &mut SqliteConnection,
+    project: i64,
+) -> Result<(), Fault> {
     sqlx::query(sql::TRIM_IDEMPOTENT)
         .bind(project)
         .bind(MOST_KEYS)
         .bind(MOST_KEY_BYTES)
         .execute(connection)
-        .await
-        .map(drop)
-        .map_err(|error| from_sqlx(error, "forgetting idempotency keys"))
+        .await?;
+    Ok(())
 }

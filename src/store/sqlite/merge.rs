@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
+use super::error::Fault;
 use super::tx::SqliteTx;
 use crate::domain::{Memory, Restated};
 use crate::store::batch::AnalyzedBatch;
@@ -15,7 +16,7 @@ pub(super) async fn merges(
     tx: &mut SqliteTx<'_>,
     batch: &AnalyzedBatch,
     answer: &mut [Remembered],
-) -> Result<Vec<(Memory, Memory)>> {
+) -> Result<Vec<(Memory, Memory)>, Fault> {
     let new: HashSet<Uuid> = answer
         .iter()
         .filter(|place| place.created)

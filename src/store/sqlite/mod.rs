@@ -68,8 +68,8 @@ pub use lock::{Owner, lock_path, owner, refuse_other_name};
 pub use obstacle::{Obstacle, find_obstacle};
 pub use port::copy;
 
-use self::cache::Cache;
-use self::error::{from_sqlx, name_disk, not_open, too_slow};
+use self::cache::{Cache, Delta};
+use self::error::{Fault, name_disk, not_open, too_slow};
 use self::file_identity::OpenFiles;
 use self::group::{Gathering, Work};
 use self::lock::OwnerLock;
@@ -180,12 +180,15 @@ impl SqliteStore {
     pub async fn compact(&self) -> Result<()> {
         let open = self.opened()?;
         let mut writer = open.writer.lock().await;
-        let failed = |error| name_disk(from_sqlx(error, "compacting the file"), &self.options.path);
-        sqlx::query(sql::COMPACT)
-            .execute(writer.connect().await?)
-            .await
-            .map_err(failed)?;
-        open.empty_log(&mut writer).await
+        let compacted: Result<(), Fault> = async {
+            sqlx::query(sql::COMPACT)
+                .execute(writer.connect().await?)
+                .await?;
+            open.empty_log(&mut writer).await
+        }
+        .await;
+        compacted
+            .map_err(|fault| name_disk(fault.explain("compacting the file"), &self.options.path))
     }
 
     /// Returns every SQL statement with its name, for tests.
@@ -219,23 +222,58 @@ impl SqliteStore {
         )
     }
 
-    /// Applies the time limit of a method.
-    async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    /// Limits the time of work; `during` names it in errors.
+    async fn bounded<T>(
+        &self,
+        during: &'static str,
+        work: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T> {
+        let work = async { work.await.map_err(|fault| fault.explain(during)) };
+        self.limit_time(work).await
+    }
+
+    /// Reads in the projects of a scope, whose numbers `work` gets.
+    async fn read<T>(
+        &self,
+        during: &'static str,
+        scope: &Scope,
+        work: impl AsyncFnOnce(&mut SqliteConnection, Vec<i64>) -> Result<T, Fault>,
+    ) -> Result<T> {
+        let open = self.opened()?;
+        let reading = async {
+            let (mut connection, projects) = open.reader(scope).await?;
+            work(&mut connection, projects).await
+        };
+        self.bounded(during, reading).await
+    }
+
+    /// Carries out work in a transaction of its own.
+    async fn write<T>(
+        &self,
+        during: &'static str,
+        work: impl AsyncFnOnce(&mut SqliteConnection, &mut Delta) -> Result<T, Fault>,
+    ) -> Result<T> {
+        let open = self.opened()?;
+        self.limit_time(open.write(during, work)).await
+    }
+
+    /// Nothing waits without a bound.
+    async fn limit_time<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let result = tokio::time::timeout(self.options.timeout, work)
             .await
             .unwrap_or_else(|_| Err(too_slow()));
         result.map_err(|error| name_disk(error, &self.options.path))
     }
 
-    async fn open_database(&self) -> Result<Open> {
+    async fn open_database(&self) -> Result<Open, Fault> {
         if let Some(obstacle) = obstacle::unusable_path(&self.options.path) {
-            return Err(obstacle.into());
+            return Err(StoreError::from(obstacle).into());
         }
         create_folder(&self.options.path)?;
         let path = lock::canonical(&self.options.path);
         let mut lock = OwnerLock::take(&path)?;
         if let Some(missing) = obstacle::missing_database(&path) {
-            return Err(missing.into());
+            return Err(StoreError::from(missing).into());
         }
         create_private(&path)?;
         // Before anything locks the file: closing it again would release locks.
@@ -280,12 +318,9 @@ impl SqliteStore {
 }
 
 /// Opens a connection that keeps the write-ahead log open.
-async fn open_anchor(path: &Path) -> Result<SqliteConnection> {
+async fn open_anchor(path: &Path) -> Result<SqliteConnection, Fault> {
     let options = connect_options(path).pragma("query_only", "ON");
-    let mut connection = options
-        .connect()
-        .await
-        .map_err(|error| from_sqlx(error, "opening the file"))?;
+    let mut connection = options.connect().await?;
     schema::version(&mut connection).await?;
     Ok(connection)
 }
@@ -363,13 +398,9 @@ fn create_private(path: &Path) -> Result<()> {
 }
 
 impl Writer {
-    async fn connect(&mut self) -> Result<&mut SqliteConnection> {
+    async fn connect(&mut self) -> Result<&mut SqliteConnection, Fault> {
         if self.connection.is_none() {
-            let connection = self
-                .options
-                .connect()
-                .await
-                .map_err(|error| from_sqlx(error, "opening the file"))?;
+            let connection = self.options.connect().await?;
             self.connection = Some(connection);
         }
         Ok(self.connection.as_mut().expect("was just set"))
@@ -378,7 +409,11 @@ impl Writer {
 
 impl Open {
     /// Returns the numbers of the scope's readable projects. Unknown projects are left out.
-    async fn readable(&self, scope: &Scope, connection: &mut SqliteConnection) -> Result<Vec<i64>> {
+    async fn readable(
+        &self,
+        scope: &Scope,
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<i64>, Fault> {
         let mut numbers = Vec::new();
         for name in scope.readable() {
             numbers.extend(self.project(name, connection).await?);
@@ -387,7 +422,7 @@ impl Open {
     }
 
     /// Returns a reading connection, and the scope's projects in its view.
-    async fn reader(&self, scope: &Scope) -> Result<(PoolConnection<Sqlite>, Vec<i64>)> {
+    async fn reader(&self, scope: &Scope) -> Result<(PoolConnection<Sqlite>, Vec<i64>), Fault> {
         let mut connection = self.connection().await?;
         let mut numbers = Vec::new();
         for name in scope.readable() {
@@ -401,7 +436,11 @@ impl Open {
     }
 
     /// Returns the number of a project if it exists.
-    async fn project(&self, name: &str, connection: &mut SqliteConnection) -> Result<Option<i64>> {
+    async fn project(
+        &self,
+        name: &str,
+        connection: &mut SqliteConnection,
+    ) -> Result<Option<i64>, Fault> {
         let known = self
             .projects
             .read()
@@ -414,8 +453,7 @@ impl Open {
         let found: Option<i64> = sqlx::query_scalar(sql::PROJECT)
             .bind(name)
             .fetch_optional(connection)
-            .await
-            .map_err(|error| from_sqlx(error, "reading a project"))?;
+            .await?;
         Ok(found)
     }
 
@@ -434,11 +472,8 @@ impl Open {
         }
     }
 
-    async fn connection(&self) -> Result<PoolConnection<Sqlite>> {
-        self.readers
-            .acquire()
-            .await
-            .map_err(|error| from_sqlx(error, "opening a connection"))
+    async fn connection(&self) -> Result<PoolConnection<Sqlite>, Fault> {
+        Ok(self.readers.acquire().await?)
     }
 }
 
@@ -463,22 +498,19 @@ impl Store for SqliteStore {
         let open = self
             .open_database()
             .await
-            .map_err(|error| name_disk(error, &self.options.path))?;
+            .map_err(|fault| name_disk(fault.explain("opening the file"), &self.options.path))?;
         self.set_open(Some(Arc::new(open)));
         Ok(())
     }
 
     async fn pending_migrations(&self) -> Result<Vec<String>> {
-        self.bounded(async {
+        self.bounded("closing the file", async {
             // An empty file counts as missing, because no process has written to it yet.
             if !std::fs::metadata(&self.options.path).is_ok_and(|data| data.len() > 0) {
                 return Ok(schema::pending(0));
             }
             let (connection, version) = beside::open_at_any_version(&self.options.path).await?;
-            connection
-                .close()
-                .await
-                .map_err(|error| from_sqlx(error, "closing the file"))?;
+            connection.close().await?;
             Ok(schema::pending(version))
         })
         .await
@@ -490,7 +522,7 @@ impl Store for SqliteStore {
             batch: AnalyzedBatch::new(command, &self.analyzer)?,
             analyzer: Arc::clone(&self.analyzer),
         };
-        self.bounded(self.gathering.submit(&open, scope, work))
+        self.limit_time(self.gathering.submit(&open, scope, work))
             .await
     }
 
@@ -502,14 +534,20 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<Vec<Memory>> {
         let open = self.opened()?;
-        self.bounded(read::browse(&open, scope, filter, before, limit))
-            .await
+        self.bounded(
+            "listing memories",
+            read::browse(&open, scope, filter, before, limit),
+        )
+        .await
     }
 
     async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>> {
         let open = self.opened()?;
-        self.bounded(read::get(&open, scope, ids, include_deleted))
-            .await
+        self.bounded(
+            "reading memories",
+            read::get(&open, scope, ids, include_deleted),
+        )
+        .await
     }
 
     async fn update(&self, scope: &Scope, command: Update) -> Result<Memory> {
@@ -539,30 +577,27 @@ impl Store for SqliteStore {
             ids: ids.to_vec(),
             now,
         };
-        self.bounded(self.gathering.submit(&open, scope, work))
+        self.limit_time(self.gathering.submit(&open, scope, work))
             .await
             .map(drop)
     }
 
     async fn counts(&self, scope: &Scope, _now: DateTime<Utc>) -> Result<Counts> {
         let open = self.opened()?;
-        self.bounded(read::counts(&open, scope)).await
+        self.bounded("counting memories", read::counts(&open, scope))
+            .await
     }
 
     async fn info(&self) -> Result<DatabaseInfo> {
         let open = self.opened()?;
         open.files.check()?;
-        self.bounded(async {
+        self.bounded("reading the version", async {
             let mut connection = open.connection().await?;
-            let failed = |error| from_sqlx(error, "reading the version");
-            let row = sqlx::query(sql::INFO)
-                .fetch_one(&mut *connection)
-                .await
-                .map_err(failed)?;
+            let row = sqlx::query(sql::INFO).fetch_one(&mut *connection).await?;
             Ok(DatabaseInfo {
                 backend: "sqlite",
-                version: row.try_get(0).map_err(failed)?,
-                schema_version: row.try_get(1).map_err(failed)?,
+                version: row.try_get(0)?,
+                schema_version: row.try_get(1)?,
                 name: self.options.path.display().to_string(),
             })
         })

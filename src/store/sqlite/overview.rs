@@ -8,7 +8,6 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 
 use super::completion::most_used_spelling;
-use super::error::from_sqlx;
 use super::memory_sql::memory;
 use super::read::limit;
 use super::row::MemoryRow;
@@ -52,32 +51,23 @@ statements! {
 #[async_trait]
 impl OverviewStore for SqliteStore {
     async fn facet(&self, scope: &Scope, facet: Facet, most: usize) -> Result<FacetValues> {
-        let open = self.opened()?;
-        let failed = |error| from_sqlx(error, "counting values");
         let statement = match facet {
             Facet::Tag => return self.tags_with_counts(scope, most).await,
             Facet::Session => SESSIONS,
             Facet::Speaker => SPEAKERS,
             Facet::EntityType => ENTITY_TYPES,
         };
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
+        self.read("counting values", scope, async |connection, projects| {
             let query = sqlx::query(statement)
                 .bind(json_numbers(&projects))
                 .bind(OVERVIEW_WINDOW)
                 .bind(limit(most));
-            let rows = query.fetch_all(&mut *connection).await.map_err(failed)?;
+            let rows = query.fetch_all(&mut *connection).await?;
             let mut found = FacetValues::default();
             for row in rows {
-                let count = |column: usize| {
-                    row.try_get::<i64, _>(column)
-                        .map(i64::unsigned_abs)
-                        .map_err(failed)
-                };
+                let count = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
                 found.total = count(2)?;
-                found
-                    .values
-                    .push((row.try_get(0).map_err(failed)?, count(1)?));
+                found.values.push((row.try_get(0)?, count(1)?));
             }
             Ok(found)
         })
@@ -91,35 +81,32 @@ impl OverviewStore for SqliteStore {
         now: DateTime<Utc>,
         most: usize,
     ) -> Result<Vec<Memory>> {
-        let open = self.opened()?;
-        let failed = |error| from_sqlx(error, "reading important memories");
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
-            let mut found: Vec<Memory> = Vec::new();
-            for project in projects {
-                let query = sqlx::query(OUTSTANDING)
-                    .bind(project)
-                    .bind(now.timestamp_micros())
-                    .bind(tag.map(tag_key));
-                let rows = query
-                    .bind(limit(most))
-                    .fetch_all(&mut *connection)
-                    .await
-                    .map_err(failed)?;
-                for row in &rows {
-                    found.push(MemoryRow::read(row).map_err(failed)?.memory);
+        self.read(
+            "reading important memories",
+            scope,
+            async |connection, projects| {
+                let mut found: Vec<Memory> = Vec::new();
+                for project in projects {
+                    let query = sqlx::query(OUTSTANDING)
+                        .bind(project)
+                        .bind(now.timestamp_micros())
+                        .bind(tag.map(tag_key));
+                    let rows = query.bind(limit(most)).fetch_all(&mut *connection).await?;
+                    for row in &rows {
+                        found.push(MemoryRow::read(row)?.memory);
+                    }
                 }
-            }
-            found.sort_by(|a, b| {
-                let importance = b.importance.total_cmp(&a.importance);
-                b.protected
-                    .cmp(&a.protected)
-                    .then(importance)
-                    .then_with(|| b.seq.cmp(&a.seq))
-            });
-            found.truncate(most);
-            Ok(found)
-        })
+                found.sort_by(|a, b| {
+                    let importance = b.importance.total_cmp(&a.importance);
+                    b.protected
+                        .cmp(&a.protected)
+                        .then(importance)
+                        .then_with(|| b.seq.cmp(&a.seq))
+                });
+                found.truncate(most);
+                Ok(found)
+            },
+        )
         .await
     }
 }
@@ -127,15 +114,11 @@ impl OverviewStore for SqliteStore {
 impl SqliteStore {
     /// Tags are compared case-insensitively. Each is shown in its most frequent spelling.
     async fn tags_with_counts(&self, scope: &Scope, most: usize) -> Result<FacetValues> {
-        let open = self.opened()?;
-        let failed = |error| from_sqlx(error, "counting tags");
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
+        self.read("counting tags", scope, async |connection, projects| {
             let query = sqlx::query_as(TAGS)
                 .bind(json_numbers(&projects))
                 .bind(OVERVIEW_WINDOW);
-            let rows: Vec<(String, i64)> =
-                query.fetch_all(&mut *connection).await.map_err(failed)?;
+            let rows: Vec<(String, i64)> = query.fetch_all(&mut *connection).await?;
             let mut spellings: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
             for (tag, uses) in rows {
                 *spellings

@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
-use super::error::from_sqlx;
+use super::error::Fault;
 use super::row::{self, MemoryRow};
 use super::{Open, SqliteStore, hex_ids, json_numbers, review_sql as sql};
 use crate::domain::{Memory, Scope};
@@ -19,48 +19,45 @@ use crate::store::{
 
 /// Number of memories that are read per statement, each with its earlier state.
 const PORTION: usize = 32;
-/// Purpose for error messages.
-const LOOKING_BACK: &str = "looking back";
 
 #[async_trait]
 impl PastStore for SqliteStore {
     async fn changed_since(&self, scope: &Scope, at: DateTime<Utc>) -> Result<Changed> {
         let open = self.opened()?;
-        self.bounded(changed_since(&open, scope, at)).await
+        self.bounded("looking back", changed_since(&open, scope, at))
+            .await
     }
 
     async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Link>> {
-        let open = self.opened()?;
-        self.bounded(async {
-            let (mut connection, projects) = open.reader(scope).await?;
-            let failed = |error| from_sqlx(error, "following what replaced what");
-            let rows: Vec<(Uuid, Uuid, bool)> = sqlx::query_as(sql::CHAINS)
-                .bind(json_numbers(&projects))
-                .bind(hex_ids(ids))
-                .bind(MOST_LINKS as i64)
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(failed)?;
-            Ok(rows
-                .into_iter()
-                .map(|(old, by, holds)| Link { old, by, holds })
-                .collect())
-        })
+        self.read(
+            "following what replaced what",
+            scope,
+            async |connection, projects| {
+                let rows: Vec<(Uuid, Uuid, bool)> = sqlx::query_as(sql::CHAINS)
+                    .bind(json_numbers(&projects))
+                    .bind(hex_ids(ids))
+                    .bind(MOST_LINKS as i64)
+                    .fetch_all(&mut *connection)
+                    .await?;
+                Ok(rows
+                    .into_iter()
+                    .map(|(old, by, holds)| Link { old, by, holds })
+                    .collect())
+            },
+        )
         .await
     }
 }
 
-async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<Changed> {
+async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<Changed, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
-    let failed = |error| from_sqlx(error, LOOKING_BACK);
     let micros = at.timestamp_micros();
     let sizes: Vec<(i64, i64)> = sqlx::query_as(sql::CHANGED_SINCE)
         .bind(json_numbers(&projects))
         .bind(micros)
         .bind(MOST_CHANGED as i64 + 1)
         .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let mut left = MOST_CHANGED_BYTES as i64;
     let mut fits = |(number, (_, size)): (usize, &(i64, i64))| {
         left -= size;
@@ -97,21 +94,19 @@ async fn read_as_of(
     connection: &mut SqliteConnection,
     numbers: &[i64],
     micros: i64,
-) -> Result<Vec<Option<Memory>>> {
-    let failed = |error| from_sqlx(error, LOOKING_BACK);
+) -> Result<Vec<Option<Memory>>, Fault> {
     let memories: Vec<Memory> = sqlx::query(sql::CHANGED)
         .bind(json_numbers(numbers))
         .try_map(|row: SqliteRow| MemoryRow::read(&row).map(|row| row.memory))
         .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let mut memories: HashMap<i64, Memory> = memories
         .into_iter()
         .map(|memory| (memory.seq, memory))
         .collect();
     // A memory that changed between the two statements has no older entry, so its state is unknown, and it is left
     // out.
-    sqlx::query(sql::FIRST_CHANGE)
+    let restored: Vec<Option<Option<Memory>>> = sqlx::query(sql::FIRST_CHANGE)
         .bind(json_numbers(numbers))
         .bind(micros)
         .try_map(|row: SqliteRow| {
@@ -122,9 +117,8 @@ async fn read_as_of(
                 .map(|memory| restore(&memory, version, &old, changed_at)))
         })
         .fetch_all(&mut *connection)
-        .await
-        .map(|restored: Vec<Option<Option<Memory>>>| restored.into_iter().flatten().collect())
-        .map_err(failed)
+        .await?;
+    Ok(restored.into_iter().flatten().collect())
 }
 
 /// Returns the memory before its change to `version`.

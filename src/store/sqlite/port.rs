@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::beside::connect;
 use super::check::inspect_quickly;
-use super::error::{from_sqlx, name_disk};
+use super::error::{Fault, from_sqlx, name_disk};
 use super::memory_sql::{self, bind_memory};
 use super::param::{json, micros};
 use super::tx::SqliteTx;
@@ -214,15 +214,14 @@ impl PortStore for SqliteStore {
     }
 
     async fn clear(&self) -> Result<()> {
-        let open = self.opened()?;
-        self.bounded(open.write(async |connection, delta| {
+        self.write("clearing", async |connection, delta| {
             sqlx::raw_sql(port_sql::CLEAR)
                 .execute(connection)
                 .await
                 .map_err(|e| from_sqlx(e, "clearing"))?;
             delta.resized.push(0);
             Ok(())
-        }))
+        })
         .await?;
         // Cached counts are no longer valid.
         self.close().await;
@@ -231,12 +230,13 @@ impl PortStore for SqliteStore {
 
     async fn inspect(&self) -> Result<Vec<Finding>> {
         let mut connection = connect(&self.options.path).await?;
-        inspect_quickly(&mut connection).await
+        let findings = inspect_quickly(&mut connection).await;
+        findings.map_err(|fault| fault.explain("checking the database"))
     }
 }
 
 impl ImportTx for SqliteTx<'_> {
-    async fn locate_memory(&mut self, id: Uuid) -> Result<Option<MemoryLocation>> {
+    async fn locate_memory(&mut self, id: Uuid) -> Result<Option<MemoryLocation>, Fault> {
         let query = sqlx::query(port_sql::FIND_MEMORY).bind(id);
         let found: Option<(i64, i64)> = self
             .fetch_optional(query, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
@@ -247,7 +247,7 @@ impl ImportTx for SqliteTx<'_> {
         }))
     }
 
-    async fn insert_record(&mut self, record: &MemoryRecord, terms: &Terms) -> Result<i64> {
+    async fn insert_record(&mut self, record: &MemoryRecord, terms: &Terms) -> Result<i64, Fault> {
         let MemoryRecord { memory, history } = record;
         let query = bind_memory(
             sqlx::query(memory_sql::INSERT_MEMORY),
@@ -264,7 +264,7 @@ impl ImportTx for SqliteTx<'_> {
         Ok(seq)
     }
 
-    async fn index_records(&mut self, entering: &[(i64, Terms)]) -> Result<()> {
+    async fn index_records(&mut self, entering: &[(i64, Terms)]) -> Result<(), Fault> {
         for (seq, terms) in entering {
             word_index::add_terms(self.connection, self.project, *seq, terms, self.delta).await?;
             self.add_index_job(*seq).await?;
@@ -272,14 +272,14 @@ impl ImportTx for SqliteTx<'_> {
         Ok(())
     }
 
-    async fn find_entity(&mut self, name_key: &str) -> Result<Option<i64>> {
+    async fn find_entity(&mut self, name_key: &str) -> Result<Option<i64>, Fault> {
         let query = sqlx::query(port_sql::FIND_ENTITY)
             .bind(self.project)
             .bind(name_key);
         self.fetch_optional(query, |row| row.try_get(0)).await
     }
 
-    async fn insert_entity(&mut self, record: &EntityRecord) -> Result<()> {
+    async fn insert_entity(&mut self, record: &EntityRecord) -> Result<(), Fault> {
         let query = sqlx::query(graph_sql::INSERT_ENTITY)
             .bind(self.project)
             .bind(&record.name)
@@ -299,7 +299,7 @@ impl ImportTx for SqliteTx<'_> {
         record: &RelationRecord,
         from: i64,
         to: i64,
-    ) -> Result<bool> {
+    ) -> Result<bool, Fault> {
         let query = sqlx::query(port_sql::INSERT_RELATION)
             .bind(self.project)
             .bind(from)
@@ -316,7 +316,7 @@ impl ImportTx for SqliteTx<'_> {
         Ok(self.execute(query).await? > 0)
     }
 
-    async fn insert_focus(&mut self, record: &FocusRecord) -> Result<bool> {
+    async fn insert_focus(&mut self, record: &FocusRecord) -> Result<bool, Fault> {
         let (statement, archived_at, reason) = match &record.state {
             FocusState::Held => (port_sql::INSERT_FOCUS, None, None),
             FocusState::Archived {
@@ -338,7 +338,7 @@ impl ImportTx for SqliteTx<'_> {
         Ok(self.execute(query).await? > 0)
     }
 
-    async fn insert_decided_review(&mut self, review: &Review, memory: i64) -> Result<bool> {
+    async fn insert_decided_review(&mut self, review: &Review, memory: i64) -> Result<bool, Fault> {
         let query = sqlx::query(port_sql::INSERT_REVIEW)
             .bind(self.project)
             .bind(review.id)

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
-use super::error::from_sqlx;
+use super::error::Fault;
 use super::row::MemoryRow;
 use super::{Open, hex_ids, json_numbers, sql};
 use crate::domain::{Filter, Memory, Scope};
@@ -45,7 +45,7 @@ pub(super) async fn browse(
     filter: &Filter,
     before: Option<i64>,
     most: usize,
-) -> Result<Vec<Memory>> {
+) -> Result<Vec<Memory>, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
     let mut statement = sqlx::query(sql::browse(filter, &projects))
         .bind(json_numbers(&projects))
@@ -54,13 +54,11 @@ pub(super) async fn browse(
     for _ in 4..10 {
         statement = statement.bind(None::<i64>);
     }
-    let failed = |error| from_sqlx(error, "listing memories");
     // Rows are converted one by one, because each contains a copy of all texts.
-    bind_filter!(statement, filter)
+    Ok(bind_filter!(statement, filter)
         .try_map(|row: SqliteRow| MemoryRow::read(&row).map(|row| row.memory))
         .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)
+        .await?)
 }
 
 pub(super) async fn get(
@@ -68,7 +66,7 @@ pub(super) async fn get(
     scope: &Scope,
     ids: &[Uuid],
     include_deleted: bool,
-) -> Result<Vec<Memory>> {
+) -> Result<Vec<Memory>, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
     let rows = memories(&mut connection, &projects, ids).await?;
     let mut found: HashMap<Uuid, Memory> = rows
@@ -84,31 +82,26 @@ pub(super) async fn memories(
     connection: &mut SqliteConnection,
     projects: &[i64],
     ids: &[Uuid],
-) -> Result<Vec<MemoryRow>> {
-    let failed = |error| from_sqlx(error, "reading memories");
-    sqlx::query(sql::GET)
+) -> Result<Vec<MemoryRow>, Fault> {
+    Ok(sqlx::query(sql::GET)
         .bind(json_numbers(projects))
         .bind(hex_ids(ids))
         .try_map(|row: SqliteRow| MemoryRow::read(&row))
         .fetch_all(connection)
-        .await
-        .map_err(failed)
+        .await?)
 }
 
-pub(super) async fn counts(open: &Open, scope: &Scope) -> Result<Counts> {
+pub(super) async fn counts(open: &Open, scope: &Scope) -> Result<Counts, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
     let projects = json_numbers(&projects);
-    let failed = |error| from_sqlx(error, "counting memories");
     let kinds = sqlx::query(sql::COUNT_KINDS)
         .bind(&projects)
         .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let rest = sqlx::query(sql::COUNT_REST)
         .bind(&projects)
         .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let number = |row: &sqlx::sqlite::SqliteRow, column: usize| {
         row.try_get::<i64, _>(column).map(i64::unsigned_abs)
     };
@@ -117,9 +110,9 @@ pub(super) async fn counts(open: &Open, scope: &Scope) -> Result<Counts> {
         .map(|row| Ok((row.try_get(0)?, number(row, 1)?)))
         .collect::<Result<_, sqlx::Error>>();
     Ok(Counts {
-        by_kind: by_kind.map_err(failed)?,
-        deleted: number(&rest, 0).map_err(failed)?,
-        superseded: number(&rest, 1).map_err(failed)?,
-        index_backlog: number(&rest, 2).map_err(failed)?,
+        by_kind: by_kind?,
+        deleted: number(&rest, 0)?,
+        superseded: number(&rest, 1)?,
+        index_backlog: number(&rest, 2)?,
     })
 }

@@ -4,7 +4,6 @@ use async_trait::async_trait;
 use sqlx::Row;
 
 use super::SqliteStore;
-use super::error::from_sqlx;
 use super::read::limit;
 use crate::domain::{IdPart, Scope};
 use crate::store::Result;
@@ -52,19 +51,17 @@ impl ReferenceStore for SqliteStore {
         parts: &[IdPart],
         most: usize,
     ) -> Result<Vec<Referent>> {
-        let open = self.opened()?;
-        let failed = |error| from_sqlx(error, "looking up an ID");
         let (statement, session) = match kind {
             Referable::Memory => (REFERRED_MEMORIES, None),
             Referable::FocusItem { session } => (REFERRED_ITEMS, Some(session)),
             Referable::Review => (REFERRED_REVIEWS, None),
         };
-        self.bounded(async {
-            let (mut connection, readable) = open.reader(scope).await?;
+        let open = self.opened()?;
+        self.read("looking up an ID", scope, async |connection, readable| {
             let projects = match kind {
                 Referable::Memory => readable,
                 _ => open
-                    .project(scope.project(), &mut connection)
+                    .project(scope.project(), connection)
                     .await?
                     .into_iter()
                     .collect(),
@@ -84,11 +81,8 @@ impl ReferenceStore for SqliteStore {
                     if let Some(session) = session {
                         query = query.bind(session);
                     }
-                    for row in query.fetch_all(&mut *connection).await.map_err(failed)? {
-                        let (id, text) = (
-                            row.try_get(0).map_err(failed)?,
-                            row.try_get(1).map_err(failed)?,
-                        );
+                    for row in query.fetch_all(&mut *connection).await? {
+                        let (id, text) = (row.try_get(0)?, row.try_get(1)?);
                         referents.push(Referent { part, id, text });
                     }
                 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
+use super::error::Fault;
 use super::param::{json, micros};
 use super::read::limit;
 use super::tx::SqliteTx;
@@ -13,7 +14,7 @@ use crate::store::rules::ReviewTx;
 use crate::store::{NewReview, Result, ReviewQuery, fields};
 
 impl ReviewTx for SqliteTx<'_> {
-    async fn equal_review(&mut self, review: &NewReview) -> Result<Option<Review>> {
+    async fn equal_review(&mut self, review: &NewReview) -> Result<Option<Review>, Fault> {
         let query = sqlx::query(sql::SAME_REVIEW)
             .bind(review.memory)
             .bind(self.project)
@@ -23,7 +24,7 @@ impl ReviewTx for SqliteTx<'_> {
         self.fetch_optional(query, fields::review).await
     }
 
-    async fn count_open_reviews(&mut self, now: DateTime<Utc>) -> Result<u64> {
+    async fn count_open_reviews(&mut self, now: DateTime<Utc>) -> Result<u64, Fault> {
         let query = sqlx::query(sql::COUNT_OPEN)
             .bind(self.project)
             .bind(now.timestamp_micros());
@@ -31,7 +32,7 @@ impl ReviewTx for SqliteTx<'_> {
         Ok(count.unsigned_abs())
     }
 
-    async fn insert_review(&mut self, review: &NewReview) -> Result<()> {
+    async fn insert_review(&mut self, review: &NewReview) -> Result<(), Fault> {
         let query = sqlx::query(sql::INSERT_REVIEW)
             .bind(self.project)
             .bind(review.id)
@@ -46,12 +47,16 @@ impl ReviewTx for SqliteTx<'_> {
         self.execute(query).await.map(drop)
     }
 
-    async fn lock_review(&mut self, id: Uuid) -> Result<Option<Review>> {
+    async fn lock_review(&mut self, id: Uuid) -> Result<Option<Review>, Fault> {
         let query = sqlx::query(sql::REVIEW).bind(self.project).bind(id);
         self.fetch_optional(query, fields::review).await
     }
 
-    async fn list_reviews(&mut self, query: &ReviewQuery, most: usize) -> Result<Vec<Review>> {
+    async fn list_reviews(
+        &mut self,
+        query: &ReviewQuery,
+        most: usize,
+    ) -> Result<Vec<Review>, Fault> {
         let statement = match query {
             ReviewQuery::One(id) => sqlx::query(sql::REVIEW).bind(self.project).bind(*id),
             ReviewQuery::Open(now) => sqlx::query(sql::OPEN_REVIEWS)
@@ -73,7 +78,7 @@ impl ReviewTx for SqliteTx<'_> {
         self.fetch_all(statement, fields::review).await
     }
 
-    async fn save_decision(&mut self, review: &Review) -> Result<()> {
+    async fn save_decision(&mut self, review: &Review) -> Result<(), Fault> {
         let query = sqlx::query(sql::DECIDE)
             .bind(review.id)
             .bind(review.state.as_str())

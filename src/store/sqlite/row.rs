@@ -6,8 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
-use crate::domain::conversation::Turn;
-use crate::domain::{Hit, HitContext, Memory, UsageStats};
+use crate::domain::Memory;
 use crate::store::fields::{self, Fields, decoding_error, plain_fields};
 
 type Result<T> = std::result::Result<T, Error>;
@@ -58,29 +57,6 @@ impl MemoryRow {
     }
 }
 
-/// Reads a hit with ID and storage order in the first columns and [`super::sql::hit_columns`] from column
-/// 3 on.
-pub(super) fn hit(row: &SqliteRow) -> Result<Hit> {
-    let usage = UsageStats {
-        importance: row.try_get(3)?,
-        created_at: required_time(row, 4)?,
-        last_recalled_at: time(row, 5)?,
-        recall_count: row.try_get(6)?,
-        helpful: row.try_get(7)?,
-        not_helpful: row.try_get(8)?,
-    };
-    let project: Option<String> = row.try_get(9)?;
-    let (session, number) = (row.try_get(10)?, row.try_get(11)?);
-    let context = HitContext::new(
-        project.and_then(|project| Turn::new(project, session, number)),
-        row.try_get(12)?,
-        u32::try_from(row.try_get::<i64, _>(13)?).unwrap_or(u32::MAX),
-        row.try_get(15)?,
-        required_time(row, 14)?,
-    );
-    Ok(Hit::new(row.try_get(0)?, row.try_get(1)?, usage, context))
-}
-
 /// Reads a list of IDs written by [`super::hex_ids`] or by SQLite's `hex`.
 pub(super) fn ids(row: &SqliteRow, column: usize) -> Result<Vec<Uuid>> {
     json::<Vec<Uuid>>(row, column)
@@ -104,10 +80,6 @@ pub(super) fn time(row: &SqliteRow, column: usize) -> Result<Option<DateTime<Utc
     row.try_get::<Option<i64>, _>(column)?
         .map(moment)
         .transpose()
-}
-
-pub(super) fn required_time(row: &SqliteRow, column: usize) -> Result<DateTime<Utc>> {
-    moment(row.try_get(column)?)
 }
 
 /// Converts a time, which is stored in microseconds.

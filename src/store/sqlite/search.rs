@@ -7,15 +7,16 @@ use async_trait::async_trait;
 use sqlx::{Row, SqliteConnection};
 
 use super::cache::Generation;
-use super::error::{from_sqlx, too_slow};
+use super::error::{Fault, too_slow};
 use super::read::{bind_filter, indexed, limit};
-use super::{Open, SqliteStore, context, json_numbers, row, sql, vector, vocabulary};
+use super::{Open, SqliteStore, context, json_numbers, sql, vector, vocabulary};
 use crate::domain::Scope;
 use crate::domain::bm25::{CorpusStats, Lexicon, MAX_DOCUMENT_FREQUENCY, TermScore, score_term};
 use crate::domain::ranking::Hit;
 use crate::domain::spelling::SpellingCandidates;
 use crate::store::{
-    ContextQuery, ConversationContext, LexicalQuery, Result, SearchStore, SimilarQuery, VectorQuery,
+    ContextQuery, ConversationContext, LexicalQuery, Result, SearchStore, SimilarQuery,
+    VectorQuery, fields,
 };
 
 #[async_trait]
@@ -27,25 +28,35 @@ impl SearchStore for SqliteStore {
         candidates: &[SpellingCandidates],
     ) -> Result<Lexicon> {
         let open = self.opened()?;
-        self.bounded(read_lexicon(&open, scope, terms, candidates))
-            .await
+        self.bounded(
+            "reading the corpus",
+            read_lexicon(&open, scope, terms, candidates),
+        )
+        .await
     }
 
     async fn search_lexical(&self, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Hit>> {
         let open = self.opened()?;
-        self.bounded(search_lexical(&open, scope, query)).await
+        self.bounded("searching the words", search_lexical(&open, scope, query))
+            .await
     }
 
     async fn search_vectors(&self, scope: &Scope, query: &VectorQuery) -> Result<Vec<Hit>> {
         let open = self.opened()?;
-        self.bounded(vector::search_vectors(&open, scope, query))
-            .await
+        self.bounded(
+            "searching vectors",
+            vector::search_vectors(&open, scope, query),
+        )
+        .await
     }
 
     async fn context(&self, scope: &Scope, query: &ContextQuery) -> Result<ConversationContext> {
         let open = self.opened()?;
-        self.bounded(context::read_context(&open, scope, query))
-            .await
+        self.bounded(
+            "reading the context",
+            context::read_context(&open, scope, query),
+        )
+        .await
     }
 
     async fn search_similar(&self, scope: &Scope, query: &SimilarQuery) -> Result<Vec<Hit>> {
@@ -57,7 +68,8 @@ impl SearchStore for SqliteStore {
         // A statement whose caller stops waiting ends here.
         tokio::time::timeout(query.patience, searching)
             .await
-            .unwrap_or_else(|_| Err(too_slow()))
+            .unwrap_or_else(|_| Err(too_slow().into()))
+            .map_err(|fault| fault.explain("searching the words"))
     }
 }
 
@@ -67,7 +79,7 @@ async fn read_lexicon(
     scope: &Scope,
     terms: &[String],
     candidates: &[SpellingCandidates],
-) -> Result<Lexicon> {
+) -> Result<Lexicon, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
     let stats = read_stats(open, &mut connection, &projects, terms).await?;
     let unknown = candidates.iter();
@@ -83,7 +95,7 @@ async fn read_stats(
     connection: &mut SqliteConnection,
     projects: &[i64],
     terms: &[String],
-) -> Result<CorpusStats> {
+) -> Result<CorpusStats, Fault> {
     // The index in the list identifies the term; projects follow one another.
     let names: Vec<String> = projects
         .iter()
@@ -95,29 +107,27 @@ async fn read_stats(
         .filter(|place| counts[*place].is_none())
         .collect();
     let wanted: Vec<&String> = unknown.iter().map(|place| &names[*place]).collect();
-    let failed = |error| from_sqlx(error, "reading the corpus");
     let rows = sqlx::query(sql::CORPUS_STATS)
         .bind(json_numbers(projects))
         .bind(serde_json::to_string(&wanted).expect("texts always serialise"))
         .fetch_all(connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let mut stats = CorpusStats {
         document_frequencies: vec![0; terms.len()],
         ..CorpusStats::default()
     };
     for row in rows {
-        let place: Option<i64> = row.try_get(0).map_err(failed)?;
-        let count: Option<i64> = row.try_get(1).map_err(failed)?;
+        let place: Option<i64> = row.try_get(0)?;
+        let count: Option<i64> = row.try_get(1)?;
         let count = count.map_or(0, i64::unsigned_abs);
         match place.and_then(|place| usize::try_from(place).ok()) {
             Some(place) => counts[unknown[place]] = Some(count),
             None => {
-                let length: Option<i64> = row.try_get(2).map_err(failed)?;
+                let length: Option<i64> = row.try_get(2)?;
                 stats.documents = count;
                 stats.total_length = length.map_or(0, i64::unsigned_abs);
-                stats.has_entities = row.try_get(3).map_err(failed)?;
-                stats.has_sessions = row.try_get(4).map_err(failed)?;
+                stats.has_entities = row.try_get(3)?;
+                stats.has_sessions = row.try_get(4)?;
             }
         }
     }
@@ -153,12 +163,15 @@ struct Scored {
     postings: Range<usize>,
 }
 
-async fn search_lexical(open: &Open, scope: &Scope, query: &LexicalQuery) -> Result<Vec<Hit>> {
+async fn search_lexical(
+    open: &Open,
+    scope: &Scope,
+    query: &LexicalQuery,
+) -> Result<Vec<Hit>, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
     let (postings, scored) = score_memories(open, &mut connection, &projects, query).await?;
     let order: Vec<i64> = scored.iter().map(|hit| hit.seq).collect();
     let by_seq: HashMap<i64, &Scored> = scored.iter().map(|hit| (hit.seq, hit)).collect();
-    let failed = |error| from_sqlx(error, "searching the words");
     let mut statement = sqlx::query(sql::candidates(&query.filter, &projects))
         .bind(json_numbers(&projects))
         .bind(json_numbers(&order))
@@ -169,17 +182,16 @@ async fn search_lexical(open: &Open, scope: &Scope, query: &LexicalQuery) -> Res
     }
     let rows = bind_filter!(statement, query.filter)
         .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let mut hits = Vec::with_capacity(rows.len());
     let mut seen = HashSet::new();
     for row in &rows {
-        let mut hit = row::hit(row).map_err(failed)?;
+        let mut hit = fields::hit(row)?;
         // Exact hits come first, and may be repeated among the others.
         if !seen.insert(hit.seq) {
             continue;
         }
-        hit.exact = row.try_get(2).map_err(failed)?;
+        hit.exact = row.try_get("exact")?;
         if let Some(scored) = by_seq.get(&hit.seq) {
             let postings = postings[scored.postings.clone()].iter();
             hit.terms = postings
@@ -210,7 +222,7 @@ async fn score_memories(
     connection: &mut SqliteConnection,
     projects: &[i64],
     query: &LexicalQuery,
-) -> Result<(Vec<Posting>, Vec<Scored>)> {
+) -> Result<(Vec<Posting>, Vec<Scored>), Fault> {
     if query.terms.is_empty() || projects.is_empty() {
         return Ok((Vec::new(), Vec::new()));
     }
@@ -218,18 +230,16 @@ async fn score_memories(
         .iter()
         .flat_map(|project| query.terms.iter().map(|term| indexed(*project, &term.term)))
         .collect();
-    let failed = |error| from_sqlx(error, "searching the words");
     let generation = open.cache.generation();
     let rows = sqlx::query(sql::POSTINGS)
         .bind(serde_json::to_string(&names).expect("texts always serialise"))
         .fetch_all(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let mut postings: Vec<Posting> = Vec::new();
     for row in &rows {
-        let place: i64 = row.try_get(0).map_err(failed)?;
+        let place: i64 = row.try_get(0)?;
         let term = usize::try_from(place).unwrap_or_default() % query.terms.len();
-        let Some(list) = row.try_get::<Option<&str>, _>(1).map_err(failed)? else {
+        let Some(list) = row.try_get::<Option<&str>, _>(1)? else {
             continue;
         };
         for seq in list
@@ -287,7 +297,7 @@ async fn read_lengths(
     connection: &mut SqliteConnection,
     generation: Generation,
     memories: &[i64],
-) -> Result<Vec<u32>> {
+) -> Result<Vec<u32>, Fault> {
     let mut lengths = open.cache.lengths(memories);
     let unknown: BTreeSet<i64> = memories
         .iter()
@@ -299,12 +309,10 @@ async fn read_lengths(
         return Ok(lengths);
     }
     let unknown: Vec<i64> = unknown.into_iter().collect();
-    let failed = |error| from_sqlx(error, "reading lengths");
     let list: Option<String> = sqlx::query_scalar(sql::LENGTHS)
         .bind(json_numbers(&unknown))
         .fetch_one(connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let read: HashMap<i64, u32> = list
         .unwrap_or_default()
         .split(',')

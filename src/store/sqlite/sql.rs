@@ -9,14 +9,13 @@ use super::memory_sql::memory;
 use crate::domain::{AsOf, Filter};
 use crate::store::statement::statements;
 
-/// The columns of `memory m` that ranking needs, see `row::hit`. The text and the project's name are read only for
-/// turns.
+/// What ranking needs to know about `memory m`, see `fields::hit`. The text and the project's name are read for turns only.
 macro_rules! hit_columns {
     () => {
         "m.importance, m.created_at, m.last_recalled_at, m.recall_count, m.helpful, m.not_helpful, \
-         CASE WHEN m.turn IS NOT NULL THEN (SELECT p.name FROM project p WHERE p.id = m.project_id) END, \
+         CASE WHEN m.turn IS NOT NULL THEN (SELECT p.name FROM project p WHERE p.id = m.project_id) END AS project, \
          m.session, m.turn, m.speaker, m.length, m.occurred_at, \
-         m.turn IS NOT NULL AND substr(rtrim(m.content, char(32, 9, 13, 10)), -1) IN ('?', '\u{ff1f}', '\u{61f}')"
+         m.turn IS NOT NULL AND substr(rtrim(m.content, char(32, 9, 13, 10)), -1) IN ('?', '\u{ff1f}', '\u{61f}') AS asks"
     };
 }
 pub(super) use hit_columns;

@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::error::from_sqlx;
+use super::error::Fault;
 use super::param::json;
 use super::sql;
 use crate::domain::validate::tag_key;
@@ -17,20 +17,15 @@ pub(super) fn tag_keys(tags: &[String]) -> String {
 }
 
 /// Converts the index of tags to the normalized form, once per database.
-pub(super) async fn fold_tag_index(connection: &mut SqliteConnection) -> Result<()> {
-    let failed = |error| from_sqlx(error, "folding tags");
+pub(super) async fn fold_tag_index(connection: &mut SqliteConnection) -> Result<(), Fault> {
     let folded: Option<String> = sqlx::query_scalar(sql::META)
         .bind("tag_index")
         .fetch_optional(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     if folded.is_some() {
         return Ok(());
     }
-    sqlx::query(sql::BEGIN)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
+    sqlx::query(sql::BEGIN).execute(&mut *connection).await?;
     let mut after = (0_i64, String::new());
     loop {
         let rows: Vec<(i64, String)> = sqlx::query_as(sql::TAG_INDEX)
@@ -38,8 +33,7 @@ pub(super) async fn fold_tag_index(connection: &mut SqliteConnection) -> Result<
             .bind(&after.1)
             .bind(PORTION)
             .fetch_all(&mut *connection)
-            .await
-            .map_err(failed)?;
+            .await?;
         let Some(last) = rows.last() else { break };
         after = last.clone();
         for (memory, tag) in rows.iter().filter(|(_, tag)| tag_key(tag) != *tag) {
@@ -47,18 +41,14 @@ pub(super) async fn fold_tag_index(connection: &mut SqliteConnection) -> Result<
                 .bind(memory)
                 .bind(tag)
                 .bind(tag_key(tag));
-            fold.execute(&mut *connection).await.map_err(failed)?;
+            fold.execute(&mut *connection).await?;
         }
     }
     sqlx::query(sql::SET_META)
         .bind("tag_index")
         .bind("folded")
         .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    sqlx::query(sql::COMMIT)
-        .execute(connection)
-        .await
-        .map(drop)
-        .map_err(failed)
+        .await?;
+    sqlx::query(sql::COMMIT).execute(connection).await?;
+    Ok(())
 }

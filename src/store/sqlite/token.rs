@@ -1,8 +1,9 @@
 //! Implements the primitives of tokens.
 
 use chrono::{DateTime, Utc};
+use sqlx::SqliteConnection;
 
-use super::error::from_sqlx;
+use super::cache::Delta;
 use super::param::{Query, json, micros};
 use super::{SqliteStore, sql};
 use crate::domain::token::Token;
@@ -12,13 +13,11 @@ use crate::store::{Result, StoredToken, fields};
 impl SqliteStore {
     /// Runs a statement and returns its token.
     async fn change_token(&self, query: Query<'_>) -> Result<Option<Token>> {
-        let open = self.opened()?;
-        let changing = open.write(async |connection, _| {
-            let row = query.fetch_optional(connection).await;
-            let token = row.and_then(|row| row.as_ref().map(fields::token).transpose());
-            token.map_err(|error| from_sqlx(error, "changing a token"))
-        });
-        let token = self.bounded(changing).await?;
+        let changing = async |connection: &mut SqliteConnection, _: &mut Delta| {
+            let row = query.fetch_optional(connection).await?;
+            Ok(row.as_ref().map(fields::token).transpose()?)
+        };
+        let token = self.write("changing a token", changing).await?;
         Ok(token.map(|stored| stored.token))
     }
 
@@ -27,13 +26,10 @@ impl SqliteStore {
     /// # Errors
     /// Fails if the database is not writable.
     pub async fn replace_tokens(&self, tokens: &[StoredToken]) -> Result<()> {
-        let open = self.opened()?;
-        self.bounded(open.write(async |connection, _| {
-            let failed = |error| from_sqlx(error, "replacing the tokens");
+        self.write("replacing the tokens", async |connection, _| {
             sqlx::query(sql::DELETE_TOKENS)
                 .execute(&mut *connection)
-                .await
-                .map_err(failed)?;
+                .await?;
             for StoredToken { token, sha256 } in tokens {
                 sqlx::query(sql::INSERT_TOKEN)
                     .bind(&token.name)
@@ -45,11 +41,10 @@ impl SqliteStore {
                     .bind(micros(token.expires_at))
                     .bind(micros(token.revoked_at))
                     .execute(&mut *connection)
-                    .await
-                    .map_err(failed)?;
+                    .await?;
             }
             Ok(())
-        }))
+        })
         .await
     }
 }
@@ -92,11 +87,13 @@ impl TokenTable for SqliteStore {
 
     async fn read_tokens(&self) -> Result<Vec<StoredToken>> {
         let open = self.opened()?;
-        self.bounded(async {
+        self.bounded("reading the tokens", async {
             let mut connection = open.connection().await?;
-            let rows = sqlx::query(sql::TOKENS).fetch_all(&mut *connection).await;
-            rows.and_then(|rows| rows.iter().map(fields::token).collect())
-                .map_err(|error| from_sqlx(error, "reading the tokens"))
+            let rows = sqlx::query(sql::TOKENS).fetch_all(&mut *connection).await?;
+            Ok(rows
+                .iter()
+                .map(fields::token)
+                .collect::<sqlx::Result<_>>()?)
         })
         .await
     }

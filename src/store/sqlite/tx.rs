@@ -4,12 +4,12 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::cache::Delta;
-use super::error::from_sqlx;
+use super::error::Fault;
 use super::param::Query;
 use super::{Open, SqliteStore, sql};
 use crate::domain::{Analyzer, Scope};
 use crate::store::rules::{Backend, Effect, Rule, Transaction};
-use crate::store::{Limits, Result, StoreError};
+use crate::store::{Limits, Result};
 
 /// The number of no project. A read-only transaction uses it for a project that has no rows yet.
 const NO_PROJECT: i64 = 0;
@@ -23,12 +23,10 @@ pub(super) struct SqliteTx<'a> {
     pub(super) analyzer: &'a Analyzer,
     /// Number of the project, or [`NO_PROJECT`].
     pub(super) project: i64,
-    /// Purpose of the transaction, for error messages.
-    pub(super) purpose: &'static str,
 }
 
 impl Transaction for SqliteTx<'_> {
-    type Error = StoreError;
+    type Error = Fault;
 
     fn scope(&self) -> &Scope {
         self.scope
@@ -43,7 +41,7 @@ impl Transaction for SqliteTx<'_> {
     }
 
     /// Does nothing, because a writing transaction begins with it.
-    async fn ensure_project(&mut self) -> Result<()> {
+    async fn ensure_project(&mut self) -> Result<(), Fault> {
         Ok(())
     }
 }
@@ -53,37 +51,31 @@ impl SqliteTx<'_> {
         &mut self,
         query: Query<'_>,
         read: fn(&SqliteRow) -> sqlx::Result<T>,
-    ) -> Result<Vec<T>> {
-        let rows = query.fetch_all(&mut *self.connection).await;
-        rows.and_then(|rows| rows.iter().map(read).collect())
-            .map_err(|error| from_sqlx(error, self.purpose))
+    ) -> Result<Vec<T>, Fault> {
+        let rows = query.fetch_all(&mut *self.connection).await?;
+        Ok(rows.iter().map(read).collect::<sqlx::Result<_>>()?)
     }
 
     pub(super) async fn fetch_optional<T>(
         &mut self,
         query: Query<'_>,
         read: fn(&SqliteRow) -> sqlx::Result<T>,
-    ) -> Result<Option<T>> {
-        let row = query.fetch_optional(&mut *self.connection).await;
-        row.and_then(|row| row.as_ref().map(read).transpose())
-            .map_err(|error| from_sqlx(error, self.purpose))
+    ) -> Result<Option<T>, Fault> {
+        let row = query.fetch_optional(&mut *self.connection).await?;
+        Ok(row.as_ref().map(read).transpose()?)
     }
 
     pub(super) async fn fetch_one<T>(
         &mut self,
         query: Query<'_>,
         read: fn(&SqliteRow) -> sqlx::Result<T>,
-    ) -> Result<T> {
-        let row = query.fetch_one(&mut *self.connection).await;
-        row.and_then(|row| read(&row))
-            .map_err(|error| from_sqlx(error, self.purpose))
+    ) -> Result<T, Fault> {
+        Ok(read(&query.fetch_one(&mut *self.connection).await?)?)
     }
 
     /// Returns the number of changed rows.
-    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64> {
-        let done = query.execute(&mut *self.connection).await;
-        done.map(|done| done.rows_affected())
-            .map_err(|error| from_sqlx(error, self.purpose))
+    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64, Fault> {
+        Ok(query.execute(&mut *self.connection).await?.rows_affected())
     }
 }
 
@@ -91,9 +83,10 @@ impl Backend for SqliteStore {
     async fn run_rule<R: Rule>(&self, scope: &Scope, rule: &R) -> Result<R::Output> {
         let open = self.opened()?;
         if R::EFFECT == Effect::Read {
-            return self.bounded(self.read_by_rule(&open, scope, rule)).await;
+            let reading = self.read_by_rule(&open, scope, rule);
+            return self.bounded(R::PURPOSE, reading).await;
         }
-        self.bounded(open.write(async |connection, delta| {
+        self.write(R::PURPOSE, async |connection, delta| {
             let project = own_project(&open, connection, scope).await?;
             let mut tx = SqliteTx {
                 open: &open,
@@ -102,10 +95,9 @@ impl Backend for SqliteStore {
                 scope,
                 analyzer: &self.analyzer,
                 project,
-                purpose: R::PURPOSE,
             };
             rule.apply(&mut tx).await
-        }))
+        })
         .await
     }
 }
@@ -116,7 +108,7 @@ impl SqliteStore {
         open: &Open,
         scope: &Scope,
         rule: &R,
-    ) -> Result<R::Output> {
+    ) -> Result<R::Output, Fault> {
         let mut connection = open.connection().await?;
         let project = open.project(scope.project(), &mut connection).await?;
         let project = project.unwrap_or(NO_PROJECT);
@@ -127,7 +119,6 @@ impl SqliteStore {
             scope,
             analyzer: &self.analyzer,
             project,
-            purpose: R::PURPOSE,
         };
         rule.apply(&mut tx).await
     }
@@ -138,13 +129,10 @@ pub(super) async fn own_project(
     open: &Open,
     connection: &mut SqliteConnection,
     scope: &Scope,
-) -> Result<i64> {
+) -> Result<i64, Fault> {
     if let Some(number) = open.project(scope.project(), connection).await? {
         return Ok(number);
     }
-    sqlx::query_scalar(sql::INSERT_PROJECT)
-        .bind(scope.project())
-        .fetch_one(connection)
-        .await
-        .map_err(|error| from_sqlx(error, "creating a project"))
+    let number = sqlx::query_scalar(sql::INSERT_PROJECT).bind(scope.project());
+    Ok(number.fetch_one(connection).await?)
 }

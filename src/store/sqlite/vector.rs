@@ -12,13 +12,15 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
-use super::error::from_sqlx;
+use super::error::Fault;
 use super::matrix::Matrix;
 use super::read::bind_filter;
-use super::{Open, SqliteStore, json_numbers, row, sql, vector_sql};
+use super::{Open, SqliteStore, json_numbers, sql, vector_sql};
 use crate::domain::memory::embedded_text;
 use crate::domain::{Episode, Hit, Scope};
-use crate::store::{Embedded, IndexJob, MemoryKey, Result, StoreError, VectorQuery, VectorStore};
+use crate::store::{
+    Embedded, IndexJob, MemoryKey, Result, StoreError, VectorQuery, VectorStore, fields,
+};
 
 /// Key of the property that stores the model of the queue.
 const MODEL: &str = "embedding_model";
@@ -63,7 +65,7 @@ impl Open {
         &self,
         model: &str,
         dimension: usize,
-    ) -> Result<OwnedRwLockReadGuard<Option<Matrix>>> {
+    ) -> Result<OwnedRwLockReadGuard<Option<Matrix>>, Fault> {
         let fits = |matrix: &Option<Matrix>| {
             let of_model = |matrix: &Matrix| matrix.model == model && matrix.dimension == dimension;
             !self.vectors.stale.load(Ordering::Acquire) && matrix.as_ref().is_some_and(of_model)
@@ -84,20 +86,16 @@ impl Open {
         Ok(guard.downgrade())
     }
 
-    async fn read_matrix(&self, model: &str, dimension: usize) -> Result<Matrix> {
-        let failed = |error| from_sqlx(error, "reading vectors");
+    async fn read_matrix(&self, model: &str, dimension: usize) -> Result<Matrix, Fault> {
         let mut connection = self.connection().await?;
         let mut matrix = Matrix::new(model, dimension);
         let mut rows = sqlx::query(vector_sql::VECTORS)
             .bind(model)
             .bind(dimension as i64)
             .fetch(&mut *connection);
-        while let Some(row) = rows.try_next().await.map_err(failed)? {
-            let (project, memory) = (
-                row.try_get(0).map_err(failed)?,
-                row.try_get(1).map_err(failed)?,
-            );
-            matrix.push(project, memory, &numbers(row.try_get(2).map_err(failed)?));
+        while let Some(row) = rows.try_next().await? {
+            let (project, memory) = (row.try_get(0)?, row.try_get(1)?);
+            matrix.push(project, memory, &numbers(row.try_get(2)?));
         }
         Ok(matrix)
     }
@@ -141,35 +139,31 @@ impl VectorStore for SqliteStore {
     async fn prepare_vectors(&self, model: &str, dimension: usize) -> Result<()> {
         let open = self.opened()?;
         // Without a time limit, because only background work waits for it.
-        open.matrix(model, dimension).await.map(drop)
+        let loaded = open.matrix(model, dimension).await;
+        loaded
+            .map(drop)
+            .map_err(|fault| fault.explain("reading vectors"))
     }
 
     async fn queued_model(&self) -> Result<Option<String>> {
         let open = self.opened()?;
-        self.bounded(async {
+        self.bounded("reading a note", async {
             let mut connection = open.connection().await?;
-            let failed = |error| from_sqlx(error, "reading a note");
-            sqlx::query_scalar(sql::META)
-                .bind(MODEL)
-                .fetch_optional(&mut *connection)
-                .await
-                .map_err(failed)
+            let model = sqlx::query_scalar(sql::META).bind(MODEL);
+            Ok(model.fetch_optional(&mut *connection).await?)
         })
         .await
     }
 
     async fn set_queued_model(&self, model: &str) -> Result<()> {
-        let open = self.opened()?;
-        self.bounded(open.write(async |connection, _| {
-            let failed = |error| from_sqlx(error, "writing a note");
+        self.write("writing a note", async |connection, _| {
             sqlx::query(sql::SET_META)
                 .bind(MODEL)
                 .bind(model)
                 .execute(connection)
-                .await
-                .map_err(failed)
-                .map(drop)
-        }))
+                .await?;
+            Ok(())
+        })
         .await
     }
 
@@ -178,15 +172,12 @@ impl VectorStore for SqliteStore {
         model: Option<(&str, usize)>,
         after: Option<MemoryKey>,
     ) -> Result<Option<MemoryKey>> {
-        let open = self.opened()?;
         let after = after.map_or(0, |key| key.seq);
-        self.bounded(open.write(async |connection, _| {
-            let failed = |error| from_sqlx(error, "queueing memories");
+        self.write("queueing memories", async |connection, _| {
             let end: Option<i64> = sqlx::query_scalar(vector_sql::PORTION)
                 .bind(after)
                 .fetch_one(&mut *connection)
-                .await
-                .map_err(failed)?;
+                .await?;
             let Some(end) = end else { return Ok(None) };
             sqlx::query(vector_sql::QUEUE_MISSING)
                 .bind(model.map(|(id, _)| id))
@@ -194,32 +185,26 @@ impl VectorStore for SqliteStore {
                 .bind(end)
                 .bind(model.map(|(_, dimension)| dimension as i64))
                 .execute(&mut *connection)
-                .await
-                .map_err(failed)?;
+                .await?;
             Ok(Some(MemoryKey {
                 project: 0,
                 seq: end,
             }))
-        }))
+        })
         .await
     }
 
     // One process owns the file and only one of its loops claims jobs, so the claim need not be stored.
     async fn claim_index_jobs(&self, limit: usize, now: DateTime<Utc>) -> Result<Vec<IndexJob>> {
         let open = self.opened()?;
-        self.bounded(async {
+        self.bounded("reading the index queue", async {
             let mut connection = open.connection().await?;
-            let failed = |error| from_sqlx(error, "reading the index queue");
             let rows = sqlx::query(vector_sql::CLAIM)
                 .bind(now.timestamp_micros())
                 .bind(i64::try_from(limit).unwrap_or(i64::MAX))
                 .fetch_all(&mut *connection)
-                .await
-                .map_err(failed)?;
-            rows.iter()
-                .map(job)
-                .collect::<Result<_, _>>()
-                .map_err(failed)
+                .await?;
+            Ok(rows.iter().map(job).collect::<sqlx::Result<_>>()?)
         })
         .await
     }
@@ -234,8 +219,7 @@ impl VectorStore for SqliteStore {
         let saving = async {
             let mut doubt = Doubt(&open.vectors, true);
             let result = open
-                .write(async |connection, _| {
-                    let failed = |error| from_sqlx(error, "saving vectors");
+                .write("saving vectors", async |connection, _| {
                     let mut saved = Vec::new();
                     for memory in embedded {
                         let seq = memory.key.seq;
@@ -243,16 +227,14 @@ impl VectorStore for SqliteStore {
                             .bind(seq)
                             .bind(memory.version)
                             .fetch_one(&mut *connection)
-                            .await
-                            .map_err(failed)?;
+                            .await?;
                         if !unchanged {
                             continue;
                         }
                         sqlx::query(sql::DELETE_EMBEDDING)
                             .bind(seq)
                             .execute(&mut *connection)
-                            .await
-                            .map_err(failed)?;
+                            .await?;
                         for (chunk, vector) in memory.vectors.iter().enumerate() {
                             sqlx::query(vector_sql::INSERT_EMBEDDING)
                                 .bind(seq)
@@ -262,14 +244,12 @@ impl VectorStore for SqliteStore {
                                 .bind(bytes(vector))
                                 .bind(now.timestamp_micros())
                                 .execute(&mut *connection)
-                                .await
-                                .map_err(failed)?;
+                                .await?;
                         }
                         sqlx::query(sql::DELETE_JOB)
                             .bind(seq)
                             .execute(&mut *connection)
-                            .await
-                            .map_err(failed)?;
+                            .await?;
                         saved.push(memory);
                     }
                     Ok(saved)
@@ -297,9 +277,9 @@ impl VectorStore for SqliteStore {
                 }
                 doubt.1 = false;
             }
-            result.map(|saved| saved.len() as u64)
+            Ok(result?.len() as u64)
         };
-        self.bounded(saving).await
+        self.bounded("saving vectors", saving).await
     }
 
     async fn postpone_index_jobs(
@@ -308,30 +288,26 @@ impl VectorStore for SqliteStore {
         error: Option<&str>,
         not_before: DateTime<Utc>,
     ) -> Result<()> {
-        let open = self.opened()?;
         let memories: Vec<i64> = keys.iter().map(|key| key.seq).collect();
-        self.bounded(open.write(async |connection, _| {
+        self.write("postponing an index job", async |connection, _| {
             sqlx::query(vector_sql::POSTPONE)
                 .bind(json_numbers(&memories))
                 .bind(not_before.timestamp_micros())
                 .bind(error)
                 .execute(connection)
-                .await
-                .map_err(|error| from_sqlx(error, "postponing an index job"))
-                .map(drop)
-        }))
+                .await?;
+            Ok(())
+        })
         .await
     }
 
     async fn index_backlog(&self) -> Result<u64> {
         let open = self.opened()?;
-        self.bounded(async {
+        self.bounded("counting the index queue", async {
             let mut connection = open.connection().await?;
-            let failed = |error| from_sqlx(error, "counting the index queue");
             let count: i64 = sqlx::query_scalar(vector_sql::BACKLOG)
                 .fetch_one(&mut *connection)
-                .await
-                .map_err(failed)?;
+                .await?;
             Ok(count.unsigned_abs())
         })
         .await
@@ -343,7 +319,7 @@ pub(super) async fn search_vectors(
     open: &Open,
     scope: &Scope,
     query: &VectorQuery,
-) -> Result<Vec<Hit>> {
+) -> Result<Vec<Hit>, Fault> {
     let matrix = open.matrix(&query.model, query.vector.len()).await?;
     let (mut connection, projects) = open.reader(scope).await?;
     let few = matrix.as_ref().is_none_or(|matrix| matrix.len() <= FEW);
@@ -392,8 +368,7 @@ async fn compare_exactly(
     query: &VectorQuery,
     memories: &[i64],
     found: &mut HashMap<i64, Hit>,
-) -> Result<()> {
-    let failed = |error| from_sqlx(error, "searching vectors");
+) -> Result<(), Fault> {
     let mut statement = sqlx::query(vector_sql::nearest(&query.filter, projects))
         .bind(json_numbers(projects))
         .bind(json_numbers(memories))
@@ -403,19 +378,18 @@ async fn compare_exactly(
     }
     let rows = bind_filter!(statement, query.filter)
         .fetch_all(connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     for row in &rows {
-        let chunk = numbers(row.try_get(2).map_err(failed)?);
+        let chunk = numbers(row.try_get(2)?);
         if chunk.len() != query.vector.len() {
             continue;
         }
         let products = chunk.iter().zip(query.vector.iter());
         let cosine: f64 = products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-        let seq = row.try_get(1).map_err(failed)?;
+        let seq = row.try_get(1)?;
         let hit = match found.entry(seq) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(row::hit(row).map_err(failed)?),
+            Entry::Vacant(new) => new.insert(fields::hit(row)?),
         };
         hit.cosine = Some(hit.cosine.map_or(cosine, |known| known.max(cosine)));
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{Row, SqliteConnection};
 
-use super::error::from_sqlx;
+use super::error::Fault;
 use super::read::{indexed, limit};
 use super::{Open, sql};
 use crate::domain::spelling::{
@@ -22,7 +22,7 @@ pub(super) async fn find_matches(
     projects: &[i64],
     terms: &[String],
     mut unknown: Vec<&SpellingCandidates>,
-) -> Result<Vec<VocabularyMatch>> {
+) -> Result<Vec<VocabularyMatch>, Fault> {
     unknown.sort_by_key(|one| (Reverse(terms[one.term].chars().count()), one.term));
     unknown.truncate(MOST_UNKNOWN);
     let mut matches = Vec::new();
@@ -59,12 +59,11 @@ async fn keep_existing(
     connection: &mut SqliteConnection,
     projects: &[i64],
     terms: BTreeSet<String>,
-) -> Result<BTreeSet<String>> {
+) -> Result<BTreeSet<String>, Fault> {
     let names: Vec<String> = terms
         .iter()
         .flat_map(|term| projects.iter().map(|project| indexed(*project, term)))
         .collect();
-    let failed = |error| from_sqlx(error, "reading the vocabulary");
     let start = Instant::now();
     while let Some(from) = open
         .cache
@@ -75,10 +74,9 @@ async fn keep_existing(
             .bind(from)
             .bind(limit(PORTION))
             .fetch_one(&mut *connection)
-            .await
-            .map_err(failed)?;
-        let all: Option<String> = row.try_get(0).map_err(failed)?;
-        let last: Option<String> = row.try_get(1).map_err(failed)?;
+            .await?;
+        let all: Option<String> = row.try_get(0)?;
+        let last: Option<String> = row.try_get(1)?;
         let all = all.unwrap_or_default();
         let whole = all.split_ascii_whitespace().count() < PORTION;
         open.cache
@@ -104,8 +102,7 @@ async fn list_beginning(
     connection: &mut SqliteConnection,
     projects: &[i64],
     prefix: &str,
-) -> Result<Vec<String>> {
-    let failed = |error| from_sqlx(error, "reading the vocabulary");
+) -> Result<Vec<String>, Fault> {
     let mut all = BTreeSet::new();
     for project in projects {
         let from = indexed(*project, prefix);
@@ -114,8 +111,7 @@ async fn list_beginning(
             .bind(format!("{from}{BEYOND}"))
             .bind(limit(MOST_PER_PREFIX))
             .fetch_all(&mut *connection)
-            .await
-            .map_err(failed)?;
+            .await?;
         let project = indexed(*project, "");
         all.extend(
             found
@@ -132,8 +128,7 @@ async fn count_memories(
     connection: &mut SqliteConnection,
     projects: &[i64],
     terms: &[&String],
-) -> Result<Vec<u64>> {
-    let failed = |error| from_sqlx(error, "reading the vocabulary");
+) -> Result<Vec<u64>, Fault> {
     let names: Vec<String> = projects
         .iter()
         .flat_map(|project| terms.iter().map(|term| indexed(*project, term)))
@@ -141,12 +136,11 @@ async fn count_memories(
     let rows = sqlx::query(sql::COUNT_TERMS)
         .bind(serde_json::to_string(&names).expect("texts always serialise"))
         .fetch_all(connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let mut counts = vec![0; terms.len()];
     for row in rows {
-        let place = usize::try_from(row.try_get::<i64, _>(0).map_err(failed)?).unwrap_or_default();
-        counts[place % terms.len()] += row.try_get::<i64, _>(1).map_err(failed)?.unsigned_abs();
+        let place = usize::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default();
+        counts[place % terms.len()] += row.try_get::<i64, _>(1)?.unsigned_abs();
     }
     Ok(counts)
 }

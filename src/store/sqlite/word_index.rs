@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use sqlx::SqliteConnection;
 
 use super::cache::Delta;
-use super::error::from_sqlx;
+use super::error::Fault;
 use super::read::indexed;
 use super::row::MemoryRow;
 use super::sql;
@@ -74,13 +74,11 @@ pub(super) async fn add_terms(
     seq: i64,
     terms: &Terms,
     delta: &mut Delta,
-) -> Result<()> {
-    let failed = |error| from_sqlx(error, "indexing a memory");
+) -> Result<(), Fault> {
     if delta.unindexed.contains(&seq) {
         sqlx::query(sql::FLUSH_TERMS)
             .execute(&mut *connection)
-            .await
-            .map_err(failed)?;
+            .await?;
     }
     delta.resized.push(seq);
     delta
@@ -90,8 +88,7 @@ pub(super) async fn add_terms(
         .bind(seq)
         .bind(index_entry(project, terms))
         .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     resize(connection, project, 1, i64::from(terms.length)).await
 }
 
@@ -102,18 +99,16 @@ pub(super) async fn remove_terms(
     seq: i64,
     terms: &Terms,
     delta: &mut Delta,
-) -> Result<()> {
+) -> Result<(), Fault> {
     delta.unindexed.insert(seq);
     delta
         .terms
         .extend(terms.counts.keys().map(|term| (indexed(project, term), -1)));
-    let failed = |error| from_sqlx(error, "removing a memory from the index");
     sqlx::query(sql::DELETE_TERMS)
         .bind(seq)
         .bind(index_entry(project, terms))
         .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     resize(connection, project, -1, -i64::from(terms.length)).await
 }
 
@@ -122,47 +117,44 @@ async fn resize(
     project: i64,
     documents: i64,
     length: i64,
-) -> Result<()> {
+) -> Result<(), Fault> {
     sqlx::query(sql::RESIZE)
         .bind(project)
         .bind(documents)
         .bind(length)
         .execute(connection)
-        .await
-        .map(drop)
-        .map_err(|error| from_sqlx(error, "counting the corpus"))
+        .await?;
+    Ok(())
 }
 
-async fn read_mark(connection: &mut SqliteConnection, key: &str) -> Result<Option<String>> {
-    let failed = |error| from_sqlx(error, "reading a mark of the index");
-    sqlx::query_scalar(sql::META)
-        .bind(key)
-        .fetch_optional(connection)
-        .await
-        .map_err(failed)
+async fn read_mark(connection: &mut SqliteConnection, key: &str) -> Result<Option<String>, Fault> {
+    let mark = sqlx::query_scalar(sql::META).bind(key);
+    Ok(mark.fetch_optional(connection).await?)
 }
 
-async fn write_mark(connection: &mut SqliteConnection, key: &str, value: &str) -> Result<()> {
-    let failed = |error| from_sqlx(error, "writing a mark of the index");
+async fn write_mark(
+    connection: &mut SqliteConnection,
+    key: &str,
+    value: &str,
+) -> Result<(), Fault> {
     sqlx::query(sql::SET_META)
         .bind(key)
         .bind(value)
         .execute(connection)
-        .await
-        .map(drop)
-        .map_err(failed)
+        .await?;
+    Ok(())
 }
 
 /// Returns whether the terms in the index come from this analysis.
 pub(super) async fn is_of_analysis(
     connection: &mut SqliteConnection,
     analyzer: &Analyzer,
-) -> Result<bool> {
+) -> Result<bool, Fault> {
     Ok(read_mark(connection, ANALYZER_KEY).await? == Some(analyzer.fingerprint()))
 }
 
 /// Makes the next start rebuild the index.
-pub(super) async fn mark_damaged(connection: &mut SqliteConnection) -> Result<()> {
+pub(super) async fn mark_damaged(connection: &mut SqliteConnection) -> Result<(), Fault> {
     write_mark(connection, LAYOUT_KEY, DAMAGED).await
 }
 
@@ -171,42 +163,32 @@ pub(super) async fn mark_damaged(connection: &mut SqliteConnection) -> Result<()
 pub(super) async fn rebuild_if_needed(
     connection: &mut SqliteConnection,
     analyzer: &Analyzer,
-) -> Result<()> {
+) -> Result<(), Fault> {
     let reason = match read_mark(connection, LAYOUT_KEY).await?.as_deref() {
         Some(LAYOUT) if is_of_analysis(connection, analyzer).await? => return Ok(()),
         Some(LAYOUT) => "the language or the analysis of words has changed",
         Some(DAMAGED) => "a check found it damaged",
         _ => "an earlier version wrote it, which could leave entries of deleted texts behind",
     };
-    let failed = |error| from_sqlx(error, "rebuilding the word index");
-    sqlx::query(sql::BEGIN)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
+    sqlx::query(sql::BEGIN).execute(&mut *connection).await?;
     let memories: i64 = sqlx::query_scalar(sql::COUNT_LIVE)
         .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     if memories > 0 {
         tracing::info!(reason, memories, "rebuilding the word index");
     }
     sqlx::query(sql::CLEAR_TERMS)
         .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     let started = Instant::now();
     let indexed = index_all(connection, analyzer, memories).await?;
     write_mark(connection, ANALYZER_KEY, &analyzer.fingerprint()).await?;
     write_mark(connection, LAYOUT_KEY, LAYOUT).await?;
-    sqlx::query(sql::COMMIT)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
+    sqlx::query(sql::COMMIT).execute(&mut *connection).await?;
     // The log still contains the pages of the old index.
     let _: i64 = sqlx::query_scalar(sql::CHECKPOINT)
         .fetch_one(connection)
-        .await
-        .map_err(failed)?;
+        .await?;
     if memories > 0 {
         tracing::info!(
             indexed,
@@ -222,8 +204,7 @@ async fn index_all(
     connection: &mut SqliteConnection,
     analyzer: &Analyzer,
     memories: i64,
-) -> Result<u64> {
-    let failed = |error| from_sqlx(error, "rebuilding the word index");
+) -> Result<u64, Fault> {
     let (mut after, mut indexed) = (0_i64, 0_u64);
     let mut reported = Instant::now();
     loop {
@@ -231,13 +212,12 @@ async fn index_all(
             .bind(after)
             .bind(REBUILD_PAGE)
             .fetch_all(&mut *connection)
-            .await
-            .map_err(failed)?;
+            .await?;
         if rows.is_empty() {
             return Ok(indexed);
         }
         for row in &rows {
-            let row = MemoryRow::read(row).map_err(failed)?;
+            let row = MemoryRow::read(row)?;
             after = row.memory.seq;
             index_one(connection, &row, analyzer).await?;
             indexed += 1;
@@ -253,7 +233,7 @@ async fn index_one(
     connection: &mut SqliteConnection,
     row: &MemoryRow,
     analyzer: &Analyzer,
-) -> Result<()> {
+) -> Result<(), Fault> {
     let terms = terms_of(&row.memory, analyzer);
     add_terms(
         connection,
@@ -267,7 +247,6 @@ async fn index_one(
         .bind(row.memory.seq)
         .bind(i64::from(terms.length))
         .execute(connection)
-        .await
-        .map(drop)
-        .map_err(|error| from_sqlx(error, "rebuilding the word index"))
+        .await?;
+    Ok(())
 }

@@ -9,7 +9,7 @@ use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::cache::Delta;
-use super::error::{from_sqlx, is_damage, name_disk};
+use super::error::{Fault, is_damage, name_disk};
 use super::memory_sql::{self, bind_memory};
 use super::merge::merges;
 use super::param::json;
@@ -29,33 +29,30 @@ use crate::store::{Limits, Remember, Remembered, Result, StoreError, replayable}
 
 impl Open {
     /// Executes `work` in a new transaction. Any failure, including cancellation of the caller, leaves the database
-    /// unchanged.
+    /// unchanged. `during` names the work in errors.
     pub(super) async fn write<T>(
         &self,
-        work: impl AsyncFnOnce(&mut SqliteConnection, &mut Delta) -> Result<T>,
+        during: &'static str,
+        work: impl AsyncFnOnce(&mut SqliteConnection, &mut Delta) -> Result<T, Fault>,
     ) -> Result<T> {
         let result = self
             .write_unobserved(work)
             .await
-            .map_err(|error| name_disk(error, self.files.database()));
+            .map_err(|fault| name_disk(fault.explain(during), self.files.database()));
         self.writes.observe(&result, is_damage);
         result
     }
 
     async fn write_unobserved<T>(
         &self,
-        work: impl AsyncFnOnce(&mut SqliteConnection, &mut Delta) -> Result<T>,
-    ) -> Result<T> {
+        work: impl AsyncFnOnce(&mut SqliteConnection, &mut Delta) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         self.files.check()?;
         let mut writer = self.writer.lock().await;
         // Taken out of the slot: a cancelled caller drops the connection, and SQLite rolls back.
         writer.connect().await?;
         let mut connection = writer.connection.take().expect("was just connected");
-        let failed = |error| from_sqlx(error, "writing");
-        sqlx::query(sql::BEGIN)
-            .execute(&mut connection)
-            .await
-            .map_err(failed)?;
+        sqlx::query(sql::BEGIN).execute(&mut connection).await?;
         let mut delta = Delta::default();
         let result = work(&mut connection, &mut delta).await;
         let end = if result.is_ok() {
@@ -75,7 +72,7 @@ impl Open {
                 }
                 Ok(value)
             }
-            (Ok(_), Err(error)) => Err(failed(error)),
+            (Ok(_), Err(error)) => Err(error.into()),
             (Err(error), ended) => {
                 if ended.is_ok() {
                     writer.connection = Some(connection);
@@ -87,13 +84,11 @@ impl Open {
 
     /// Moves the write-ahead log into the database and empties it, so that no purged data remains there. Active
     /// readers can delay this beyond the time limit; then the next write tries again.
-    pub(super) async fn empty_log(&self, writer: &mut Writer) -> Result<()> {
+    pub(super) async fn empty_log(&self, writer: &mut Writer) -> Result<(), Fault> {
         let connection = writer.connect().await?;
-        let failed = |error| from_sqlx(error, "emptying the log");
         let busy: i64 = sqlx::query_scalar(sql::CHECKPOINT)
             .fetch_one(connection)
-            .await
-            .map_err(failed)?;
+            .await?;
         self.purged.store(busy != 0, Ordering::Relaxed);
         Ok(())
     }
@@ -119,7 +114,7 @@ pub(super) async fn remember(
     scope: &Scope,
     (batch, analyzer): (&AnalyzedBatch, &Analyzer),
     delta: &mut Delta,
-) -> Result<(i64, Vec<Remembered>)> {
+) -> Result<(i64, Vec<Remembered>), Fault> {
     let project = own_project(open, connection, scope).await?;
     let mut tx = SqliteTx {
         open,
@@ -128,13 +123,12 @@ pub(super) async fn remember(
         scope,
         analyzer,
         project,
-        purpose: "remember",
     };
     Ok((project, tx.remember(batch).await?))
 }
 
 impl SqliteTx<'_> {
-    async fn remember(&mut self, batch: &AnalyzedBatch) -> Result<Vec<Remembered>> {
+    async fn remember(&mut self, batch: &AnalyzedBatch) -> Result<Vec<Remembered>, Fault> {
         let command = &batch.command;
         if let Some(answer) = self.earlier_answer(command).await? {
             return Ok(answer);
@@ -193,7 +187,7 @@ impl SqliteTx<'_> {
         &mut self,
         command: &Remember<NewMemory>,
         answer: &[Remembered],
-    ) -> Result<()> {
+    ) -> Result<(), Fault> {
         let Some(idempotency) = &command.idempotency else {
             return Ok(());
         };
@@ -214,7 +208,7 @@ impl SqliteTx<'_> {
         answer: &[Remembered],
         superseded: &[Memory],
         merges: &[(Memory, Memory)],
-    ) -> Result<()> {
+    ) -> Result<(), Fault> {
         let limits = self.open.limits;
         if !limits.any() {
             return Ok(());
@@ -249,7 +243,7 @@ impl SqliteTx<'_> {
     async fn earlier_answer(
         &mut self,
         command: &Remember<NewMemory>,
-    ) -> Result<Option<Vec<Remembered>>> {
+    ) -> Result<Option<Vec<Remembered>>, Fault> {
         let Some(idempotency) = &command.idempotency else {
             return Ok(None);
         };
@@ -264,14 +258,15 @@ impl SqliteTx<'_> {
             Some((hash, _)) if hash != idempotency.request_hash => {
                 Err(StoreError::IdempotencyConflict {
                     key: idempotency.key.clone(),
-                })
+                }
+                .into())
             }
             Some((_, ids)) => Ok(Some(ids.into_iter().map(Remembered::replayed).collect())),
         }
     }
 
     /// Returns the memories that the items replace.
-    async fn superseded_memories(&mut self, items: &[NewMemory]) -> Result<Vec<Memory>> {
+    async fn superseded_memories(&mut self, items: &[NewMemory]) -> Result<Vec<Memory>, Fault> {
         let wanted = unique(items.iter().flat_map(|item| &item.supersedes));
         if wanted.is_empty() {
             return Ok(Vec::new());
@@ -289,7 +284,7 @@ impl SqliteTx<'_> {
         &mut self,
         batch: &AnalyzedBatch,
         superseded: &[Memory],
-    ) -> Result<Vec<Remembered>> {
+    ) -> Result<Vec<Remembered>, Fault> {
         let mut equal = self.equal_memories(batch, superseded).await?;
         let mut turns: HashMap<(&str, i64), (Uuid, [u8; 32])> = HashMap::new();
         let mut places = Vec::with_capacity(batch.items.len());
@@ -306,7 +301,8 @@ impl SqliteTx<'_> {
                             session: session.clone(),
                             turn,
                             existing: id,
-                        });
+                        }
+                        .into());
                     }
                     turns.insert((session, turn), (id, known));
                     stored.map(|(id, _)| id)
@@ -329,7 +325,7 @@ impl SqliteTx<'_> {
         &mut self,
         batch: &AnalyzedBatch,
         superseded: &[Memory],
-    ) -> Result<HashMap<(Kind, [u8; 32]), Uuid>> {
+    ) -> Result<HashMap<(Kind, [u8; 32]), Uuid>, Fault> {
         let items = batch.command.items.iter().zip(&batch.items);
         let hashes: Vec<String> = items
             .filter(|(item, _)| item.kind != Kind::Dialogue)
@@ -371,7 +367,7 @@ impl SqliteTx<'_> {
         session: &str,
         turn: i64,
         superseded: &[Memory],
-    ) -> Result<Option<(Uuid, [u8; 32])>> {
+    ) -> Result<Option<(Uuid, [u8; 32])>, Fault> {
         let query = sqlx::query(sql::TURN)
             .bind(self.project)
             .bind(session)
@@ -390,7 +386,7 @@ impl SqliteTx<'_> {
         item: &NewMemory,
         analyzed: &AnalyzedItem,
         now: DateTime<Utc>,
-    ) -> Result<()> {
+    ) -> Result<(), Fault> {
         let memory = item.as_stored(self.scope.project(), now);
         let length = Some(analyzed.terms.length);
         let query = bind_memory(
@@ -411,7 +407,7 @@ impl SqliteTx<'_> {
         id: Uuid,
         tags: &[String],
         sources: &[Uuid],
-    ) -> Result<()> {
+    ) -> Result<(), Fault> {
         if !tags.is_empty() {
             let query = sqlx::query(sql::INSERT_TAGS).bind(id).bind(tag_keys(tags));
             self.execute(query).await?;
@@ -430,7 +426,7 @@ impl SqliteTx<'_> {
         id: Uuid,
         by: Uuid,
         now: DateTime<Utc>,
-    ) -> Result<()> {
+    ) -> Result<(), Fault> {
         let memory = superseded
             .iter_mut()
             .find(|memory| memory.id == id && memory.superseded_by.is_none());
@@ -456,7 +452,7 @@ fn refuse_two_successors(
     items: &[NewMemory],
     answer: &[Remembered],
     superseded: &[Memory],
-) -> Result<()> {
+) -> Result<(), Fault> {
     let mut successors: HashMap<Uuid, Uuid> = superseded
         .iter()
         .filter_map(|memory| Some((memory.id, memory.superseded_by?)))
@@ -465,7 +461,7 @@ fn refuse_two_successors(
         for id in &item.supersedes {
             let by = *successors.entry(*id).or_insert(place.id);
             if by != place.id {
-                return Err(StoreError::AlreadySuperseded { id: *id, by });
+                return Err(StoreError::AlreadySuperseded { id: *id, by }.into());
             }
         }
     }
@@ -498,14 +494,13 @@ pub(super) async fn note_recalled(
     scope: &Scope,
     ids: &[Uuid],
     now: DateTime<Utc>,
-) -> Result<()> {
+) -> Result<(), Fault> {
     let projects = open.readable(scope, connection).await?;
     sqlx::query(sql::NOTE_RECALLED)
         .bind(json_numbers(&projects))
         .bind(hex_ids(ids))
         .bind(now.timestamp_micros())
         .execute(connection)
-        .await
-        .map(drop)
-        .map_err(|error| from_sqlx(error, "noting a recall"))
+        .await?;
+    Ok(())
 }
