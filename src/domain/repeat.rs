@@ -308,7 +308,7 @@ pub fn merge_repeats(items: &mut [AnalyzedMemory], analyzer: &Analyzer) -> Vec<R
 impl NewMemory {
     /// Adds the values of a later item with the same text.
     fn restate(&mut self, restated: &Restated) -> Repeat {
-        let mut draft = self.draft();
+        let mut draft = self.as_stored("", self.occurred_at);
         // The item is not stored, so it is not protected yet.
         draft.protected = false;
         let (patch, repeat) = restated.merge_into(&draft);
@@ -321,36 +321,5 @@ impl NewMemory {
         self.sources = draft.sources;
         self.protected |= draft.protected;
         repeat
-    }
-
-    /// Returns the resulting memory with the fields that repetitions concern.
-    fn draft(&self) -> Memory {
-        Memory {
-            id: self.id,
-            seq: 0,
-            project: String::new(),
-            kind: self.kind,
-            content: self.content.clone(),
-            tags: self.tags.clone(),
-            importance: self.importance,
-            metadata: self.metadata.clone(),
-            occurred_at: self.occurred_at,
-            created_at: self.occurred_at,
-            updated_at: self.occurred_at,
-            valid_until: self.valid_until,
-            superseded_by: None,
-            deleted_at: None,
-            version: 1,
-            session: self.session.clone(),
-            turn: self.turn,
-            speaker: self.speaker.clone(),
-            episode: self.episode.clone(),
-            sources: self.sources.clone(),
-            recall_count: 0,
-            last_recalled_at: None,
-            helpful: 0,
-            not_helpful: 0,
-            protected: self.protected,
-        }
     }
 }

@@ -1,100 +1,22 @@
 //! Conversion of rows to domain types, written once for both databases. A backend defines how a row stores each type;
 //! the functions here read columns by name, and both databases use the same names.
 
-use std::str::FromStr;
-
-use chrono::{DateTime, Utc};
-use serde_json::Value;
 use sqlx::Error;
-use uuid::Uuid;
 
 use super::StoredToken;
+use super::memory_columns::read_memory;
 use super::port::{
     EntityName, EntityRecord, FocusRecord, FocusState, MemoryRecord, MentionRecord, Record,
     RelationRecord, ReviewRecord, Section,
 };
+use super::row_reader::{Fields, decoding_error};
 use crate::domain::conversation::Turn;
 use crate::domain::focus::{ArchivedItem, FocusItem};
 use crate::domain::graph::{Entity, Relation};
 use crate::domain::token::Token;
-use crate::domain::{Episode, History, Hit, HitContext, Memory, ObjectText, Review, UsageStats};
+use crate::domain::{History, Hit, HitContext, Review, UsageStats};
 
 type Result<T> = std::result::Result<T, Error>;
-
-/// Access to the columns of a row by name.
-pub(super) trait Fields {
-    fn text(&self, column: &str) -> Result<String>;
-    fn optional_text(&self, column: &str) -> Result<Option<String>>;
-    fn integer(&self, column: &str) -> Result<i64>;
-    fn optional_integer(&self, column: &str) -> Result<Option<i64>>;
-    fn real(&self, column: &str) -> Result<f64>;
-    fn flag(&self, column: &str) -> Result<bool>;
-    fn uuid(&self, column: &str) -> Result<Uuid>;
-    fn optional_uuid(&self, column: &str) -> Result<Option<Uuid>>;
-    fn bytes(&self, column: &str) -> Result<Vec<u8>>;
-    fn uuids(&self, column: &str) -> Result<Vec<Uuid>>;
-    fn texts(&self, column: &str) -> Result<Vec<String>>;
-    fn optional_json(&self, column: &str) -> Result<Option<Value>>;
-    fn optional_time(&self, column: &str) -> Result<Option<DateTime<Utc>>>;
-
-    fn time(&self, column: &str) -> Result<DateTime<Utc>> {
-        let missing = || decoding_error(column, "a time is missing");
-        self.optional_time(column)?.ok_or_else(missing)
-    }
-
-    fn json(&self, column: &str) -> Result<Value> {
-        Ok(self.optional_json(column)?.unwrap_or_default())
-    }
-
-    /// Returns a JSON object as text, because text outlives the row.
-    fn object(&self, column: &str) -> Result<ObjectText> {
-        Ok(match self.json(column)? {
-            Value::Object(object) => object.into(),
-            _ => ObjectText::default(),
-        })
-    }
-
-    /// Returns a value that is stored as a word, for example a kind.
-    fn word<T: FromStr<Err = String>>(&self, column: &str) -> Result<T> {
-        let text = self.text(column)?;
-        text.parse()
-            .map_err(|error: String| decoding_error(column, &error))
-    }
-}
-
-/// Implements the methods for types that both drivers decode directly.
-macro_rules! plain_fields {
-    () => {
-        $crate::store::fields::plain_fields! {
-            text: String, optional_text: Option<String>, integer: i64, optional_integer: Option<i64>, real: f64,
-            flag: bool, uuid: uuid::Uuid, optional_uuid: Option<uuid::Uuid>, bytes: Vec<u8>
-        }
-    };
-    ($($method:ident: $type:ty),+) => {
-        $(fn $method(&self, column: &str) -> sqlx::Result<$type> {
-            sqlx::Row::try_get(self, column)
-        })+
-    };
-}
-pub(super) use plain_fields;
-
-pub(super) fn decoding_error(column: &str, reason: &str) -> Error {
-    Error::ColumnDecode {
-        index: column.to_owned(),
-        source: reason.into(),
-    }
-}
-
-pub(super) fn episode(row: &impl Fields) -> Result<Option<Episode>> {
-    let Some(situation) = row.optional_text("situation")? else {
-        return Ok(None);
-    };
-    Ok(Some(Episode {
-        situation,
-        outcome: row.real("outcome")?,
-        lesson: row.text("lesson")?,
-    }))
-}
 
 /// Reads a memory with the data that ranking needs.
 pub(super) fn hit(row: &impl Fields) -> Result<Hit> {
@@ -117,36 +39,6 @@ pub(super) fn hit(row: &impl Fields) -> Result<Hit> {
     );
     let (id, seq) = (row.uuid("id")?, row.integer("seq")?);
     Ok(Hit::new(id, seq, usage, context))
-}
-
-pub(super) fn memory(row: &impl Fields) -> Result<Memory> {
-    Ok(Memory {
-        id: row.uuid("id")?,
-        seq: row.integer("seq")?,
-        project: row.text("project")?,
-        kind: row.word("kind")?,
-        content: row.text("content")?,
-        tags: row.texts("tags")?,
-        importance: row.real("importance")?,
-        metadata: row.object("metadata")?,
-        occurred_at: row.time("occurred_at")?,
-        created_at: row.time("created_at")?,
-        updated_at: row.time("updated_at")?,
-        valid_until: row.optional_time("valid_until")?,
-        superseded_by: row.optional_uuid("superseded_by")?,
-        deleted_at: row.optional_time("deleted_at")?,
-        version: row.integer("version")?,
-        session: row.optional_text("session")?,
-        turn: row.optional_integer("turn")?,
-        speaker: row.optional_text("speaker")?,
-        episode: episode(row)?,
-        sources: row.uuids("sources")?,
-        recall_count: row.integer("recall_count")?,
-        last_recalled_at: row.optional_time("last_recalled_at")?,
-        helpful: row.integer("helpful")?,
-        not_helpful: row.integer("not_helpful")?,
-        protected: row.flag("protected")?,
-    })
 }
 
 pub(super) fn history(row: &impl Fields) -> Result<History> {
@@ -254,7 +146,7 @@ pub(super) fn record(section: Section, row: &impl Fields) -> Result<Record> {
         Section::Entity => Record::Entity(entity_record(row)?),
         Section::Relation => Record::Relation(Box::new(relation_record(row)?)),
         Section::Memory => Record::Memory(Box::new(MemoryRecord {
-            memory: memory(row)?,
+            memory: read_memory(row)?,
             history: Vec::new(),
         })),
         Section::Mention => Record::Mention(mention_record(row)?),

@@ -19,11 +19,21 @@ impl Migration {
     }
 }
 
+/// The SQL of a migration: the file of its name, or the text in the list if it is one statement.
+macro_rules! migration_sql {
+    ($folder:literal $name:literal) => {
+        include_str!(concat!($folder, "/migrations/", $name, ".sql"))
+    };
+    ($folder:literal $name:literal $sql:literal) => {
+        $sql
+    };
+}
+
 macro_rules! migrations {
-    ($($folder:literal $name:literal $sha256:literal,)+) => {
+    ($($folder:literal $name:literal $sha256:literal $($sql:literal)?,)+) => {
         &[$(Migration {
             name: $name,
-            sql: include_str!(concat!($folder, "/migrations/", $name, ".sql")),
+            sql: migration_sql!($folder $name $($sql)?),
             #[cfg(test)]
             sha256: $sha256,
         }),+]
@@ -39,7 +49,11 @@ pub(super) const SQLITE: &[Migration] = migrations! {
     "sqlite" "0006_history" "df3d6f9a0f956368a7a878e191456f14b95c0c221e952d624531b19b4c49294d",
     "sqlite" "0007_history_check" "1a29d866cc69137b9585f6dd2ac60f7c750cbd8f003f9bb26abd5f4b72eb22ab",
     "sqlite" "0008_short_id" "551486ffef0bab356a39fdded62c3e548633fcf38f180488b8738d5b38640dc2",
-    "sqlite" "0009_outstanding" "7d2b93a8e776eb3f7e02590f3902f9fe12d3c8374cc8c596b2928875c88cbdaa",
+    "sqlite" "0009_outstanding" "7d2b93a8e776eb3f7e02590f3902f9fe12d3c8374cc8c596b2928875c88cbdaa"
+r"-- What a conversation begins with: memories that are protected or important, of which there are few.
+CREATE INDEX memory_outstanding ON memory (project, protected DESC, importance DESC, seq DESC)
+    WHERE deleted_at IS NULL AND superseded_by IS NULL AND (protected = 1 OR importance >= 0.7);
+",
     "sqlite" "0010_names" "37fe3c4cef1c2753400a21a73821351ae3915d7db24165d231d9bec82ea2d842",
 };
 
@@ -52,7 +66,11 @@ pub(super) const POSTGRES: &[Migration] = migrations! {
     "postgres" "0006_half" "b2067aa876c6120ad9fea4031858067fba3fec5ae22c2b2ba042a7d026cc84c2",
     "postgres" "0007_history" "e54575d4f1bee0518bd3fdb9af6bedf1c385ff07860c66163600dd967eed9142",
     "postgres" "0008_short_id" "90193ad62f8fbcc407efe8c9137a176166acf929ed984528672caec73e5bc450",
-    "postgres" "0009_outstanding" "23db094b3a19ca5ad8d134fc5b860fd2e45d684da09e8649f68f28519542646d",
+    "postgres" "0009_outstanding" "23db094b3a19ca5ad8d134fc5b860fd2e45d684da09e8649f68f28519542646d"
+r"-- What a conversation begins with: memories that are protected or important, of which there are few.
+CREATE INDEX memory_outstanding ON memory (project_id, protected DESC, importance DESC, seq DESC)
+    WHERE deleted_at IS NULL AND superseded_by IS NULL AND (protected OR importance >= 0.7);
+",
     "postgres" "0010_tag" "87503770c02f6f0d9f487f751effcb48f80525751ae4f039d6f1df4439b72f3b",
     "postgres" "0011_names" "79e37d0454c7c9f91bb6454f04ce8308651474b0d7b3c4f4ba39105a33c05e62",
 };

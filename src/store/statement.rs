@@ -10,3 +10,11 @@ macro_rules! statements {
     };
 }
 pub(super) use statements;
+
+/// Adds parameters to a query, in the order of their numbers.
+macro_rules! bind {
+    ($query:expr => $($value:expr),+) => {
+        $query$(.bind($value))+
+    };
+}
+pub(super) use bind;

@@ -336,7 +336,6 @@ impl<'a> Sink<'a> {
         let session = foreign.session;
         let memory = Memory {
             id,
-            seq: 0,
             project: self.project.clone(),
             kind: foreign.kind,
             content: foreign.content,
@@ -350,9 +349,6 @@ impl<'a> Sink<'a> {
             occurred_at: self.accept_time(foreign.occurred_at).unwrap_or(created_at),
             created_at,
             updated_at,
-            valid_until: None,
-            superseded_by: None,
-            deleted_at: None,
             version: 1,
             turn: foreign
                 .turn
@@ -360,12 +356,8 @@ impl<'a> Sink<'a> {
             session,
             speaker: foreign.speaker,
             episode: foreign.episode,
-            sources: Vec::new(),
             recall_count: foreign.recall_count.max(0),
-            last_recalled_at: None,
-            helpful: 0,
-            not_helpful: 0,
-            protected: false,
+            ..Memory::default()
         };
         let actor = format!("import:{}", self.system);
         let history = vec![History {

@@ -11,9 +11,11 @@ use super::tx::PgTx;
 use super::{review_sql, sql};
 use crate::domain::text::Terms;
 use crate::domain::{History, Memory};
+use crate::store::memory_columns::read_memory;
 use crate::store::rules::{
     ChangeRecord, ChangeTx, Item, MemoryChange, QuotaTx, TurnOwner, memory_terms,
 };
+use crate::store::statement::bind;
 use crate::store::{Result, fields};
 
 impl QuotaTx for PgTx<'_> {
@@ -44,22 +46,19 @@ impl QuotaTx for PgTx<'_> {
 
 impl ChangeTx for PgTx<'_> {
     async fn lock_memories(&mut self, ids: &[Uuid]) -> Result<Vec<Memory>, Fault> {
-        let query = sqlx::query(sql::LOCK).bind(self.scope.project()).bind(ids);
-        self.fetch_all(query, fields::memory).await
+        let query = bind!(sqlx::query(sql::LOCK) => self.scope.project(), ids);
+        self.fetch_all(query, read_memory).await
     }
 
     async fn find_sources(&mut self, ids: &[Uuid]) -> Result<Vec<Uuid>, Fault> {
         let readable: Vec<&str> = self.scope.readable().collect();
-        let query = sqlx::query(sql::KNOWN).bind(readable).bind(ids);
+        let query = bind!(sqlx::query(sql::KNOWN) => readable, ids);
         self.fetch_all(query, |row| row.try_get(0)).await
     }
 
     async fn turn_owners(&mut self, turns: &[(&str, i64)]) -> Result<Vec<TurnOwner>, Fault> {
         let (sessions, numbers): (Vec<&str>, Vec<i64>) = turns.iter().copied().unzip();
-        let query = sqlx::query(sql::TAKEN_TURNS)
-            .bind(self.scope.project())
-            .bind(sessions)
-            .bind(numbers);
+        let query = bind!(sqlx::query(sql::TAKEN_TURNS) => self.scope.project(), sessions, numbers);
         self.fetch_all(query, |row| {
             Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
         })
@@ -85,22 +84,15 @@ impl ChangeTx for PgTx<'_> {
                 row
             })
             .collect();
-        let query = sqlx::query(memory_sql::WRITE)
-            .bind(self.scope.project())
-            .bind(Value::from(rows).to_string())
-            .bind(record.change.as_str())
-            .bind(self.scope.actor())
-            .bind(record.reason)
-            .bind(record.now);
+        let query = bind!(sqlx::query(memory_sql::WRITE) =>
+            self.scope.project(), Value::from(rows).to_string(), record.change.as_str(),
+            self.scope.actor(), record.reason, record.now);
         self.execute(query).await.map(drop)
     }
 
     async fn save_votes(&mut self, memory: &Memory) -> Result<(), Fault> {
-        let query = sqlx::query(sql::VOTE)
-            .bind(self.scope.project())
-            .bind(memory.seq)
-            .bind(memory.helpful)
-            .bind(memory.not_helpful);
+        let query = bind!(sqlx::query(sql::VOTE) =>
+            self.scope.project(), memory.seq, memory.helpful, memory.not_helpful);
         self.execute(query).await.map(drop)
     }
 
@@ -118,10 +110,8 @@ impl ChangeTx for PgTx<'_> {
     }
 
     async fn history_from(&mut self, memory: &Memory, version: i64) -> Result<Vec<History>, Fault> {
-        let query = sqlx::query(review_sql::HISTORY_FROM)
-            .bind(self.scope.project())
-            .bind(memory.id)
-            .bind(version);
+        let query = bind!(sqlx::query(review_sql::HISTORY_FROM) =>
+            self.scope.project(), memory.id, version);
         self.fetch_all(query, fields::history).await
     }
 }
@@ -153,14 +143,10 @@ impl PgTx<'_> {
 
     /// Replaces the stored sources of a memory. Purged sources are left out.
     async fn replace_sources(&mut self, memory: &Memory) -> Result<(), Fault> {
-        let remove = sqlx::query(sql::REMOVE_SOURCES)
-            .bind(self.scope.project())
-            .bind(memory.seq);
+        let remove = bind!(sqlx::query(sql::REMOVE_SOURCES) => self.scope.project(), memory.seq);
         self.execute(remove).await?;
-        let restore = sqlx::query(sql::RESTORE_SOURCES)
-            .bind(self.scope.project())
-            .bind(memory.seq)
-            .bind(&memory.sources);
+        let restore = bind!(sqlx::query(sql::RESTORE_SOURCES) =>
+            self.scope.project(), memory.seq, &memory.sources);
         self.execute(restore).await.map(drop)
     }
 
@@ -183,13 +169,8 @@ impl PgTx<'_> {
                 lengths.push(number(terms.length as usize));
             }
         }
-        let query = sqlx::query(sql::INDEX)
-            .bind(self.scope.project())
-            .bind(seqs)
-            .bind(names)
-            .bind(frequencies)
-            .bind(lengths)
-            .bind(queued);
+        let query = bind!(sqlx::query(sql::INDEX) =>
+            self.scope.project(), seqs, names, frequencies, lengths, queued);
         self.execute(query).await.map(drop)
     }
 
@@ -204,10 +185,7 @@ impl PgTx<'_> {
         if seqs.is_empty() {
             return Ok(());
         }
-        let query = sqlx::query(sql::UNINDEX)
-            .bind(self.scope.project())
-            .bind(seqs)
-            .bind(names);
+        let query = bind!(sqlx::query(sql::UNINDEX) => self.scope.project(), seqs, names);
         self.execute(query).await.map(drop)
     }
 
@@ -225,10 +203,8 @@ impl PgTx<'_> {
             (super::bounded(terms.len()), length.sum::<i64>())
         };
         let (come, gone) = (size(entering), size(leaving));
-        let query = sqlx::query(sql::COUNT_CORPUS)
-            .bind(self.scope.project())
-            .bind(come.0 - gone.0)
-            .bind(come.1 - gone.1);
+        let query = bind!(sqlx::query(sql::COUNT_CORPUS) =>
+            self.scope.project(), come.0 - gone.0, come.1 - gone.1);
         self.execute(query).await.map(drop)
     }
 
@@ -242,7 +218,7 @@ impl PgTx<'_> {
         if seqs.is_empty() {
             return Ok(());
         }
-        let query = sqlx::query(statement).bind(self.scope.project()).bind(seqs);
+        let query = bind!(sqlx::query(statement) => self.scope.project(), seqs);
         self.execute(query).await.map(drop)
     }
 }

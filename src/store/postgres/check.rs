@@ -14,6 +14,7 @@ use super::row_security::View;
 use super::{Place, PostgresStore, check_sql, sql};
 use crate::domain::memory::indexed_text;
 use crate::store::check::{Current, IndexComparison, vector_finding, word_index_finding};
+use crate::store::statement::bind;
 use crate::store::{
     CheckStore, Finding, IndexPages, MemoryKey, Pace, Result, Subject, WriteFailure,
 };
@@ -46,9 +47,8 @@ impl PostgresStore {
         loop {
             let rows = self
                 .within("read memories", LONG, async {
-                    let query = sqlx::query(check_sql::MEMORIES)
-                        .bind(after.project_id)
-                        .bind(after.seq);
+                    let query = bind!(sqlx::query(check_sql::MEMORIES) =>
+                        after.project_id, after.seq);
                     let rows = query.fetch_all(&mut *connection).await?;
                     let read = |row| {
                         Ok::<_, Fault>((
@@ -93,10 +93,8 @@ impl PostgresStore {
         loop {
             let rows: Vec<(i32, String, i64, i32)> = self
                 .within("read the word index", LONG, async {
-                    let query = sqlx::query_as(check_sql::POSTINGS)
-                        .bind(after.0)
-                        .bind(&after.1)
-                        .bind(after.2);
+                    let query = bind!(sqlx::query_as(check_sql::POSTINGS) =>
+                        after.0, &after.1, after.2);
                     Ok::<_, Fault>(query.fetch_all(&mut *connection).await?)
                 })
                 .await?;
@@ -124,9 +122,7 @@ impl PostgresStore {
         let seqs: Vec<i64> = suspects.iter().map(|key| key.seq).collect();
         let rows: Vec<(i32, i64, i64)> = self
             .within("read memories", LONG, async {
-                let query = sqlx::query_as(check_sql::VERSIONS)
-                    .bind(&projects)
-                    .bind(&seqs);
+                let query = bind!(sqlx::query_as(check_sql::VERSIONS) => &projects, &seqs);
                 Ok::<_, Fault>(query.fetch_all(connection).await?)
             })
             .await?;
@@ -156,7 +152,7 @@ impl PostgresStore {
             let end = after + VECTOR_PAGE;
             let (without, other): (i64, i64) = self
                 .within("compare vectors", LONG, async {
-                    let query = sqlx::query_as(check_sql::VECTORS).bind(after).bind(end);
+                    let query = bind!(sqlx::query_as(check_sql::VECTORS) => after, end);
                     Ok::<_, Fault>(query.fetch_one(&mut *connection).await?)
                 })
                 .await?;
@@ -281,7 +277,7 @@ impl CheckStore for PostgresStore {
         let mut attempts = self.attempts(View::All, "write a fact", Effect::Repeatable)?;
         let start = Place::default().to_string();
         attempt!(attempts, connection => async {
-            sqlx::query(sql::SET_META).bind("rebuilt_to").bind(&start).execute(connection).await?;
+            bind!(sqlx::query(sql::SET_META) => "rebuilt_to", &start).execute(connection).await?;
             Ok(())
         })
     }

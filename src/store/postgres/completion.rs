@@ -9,6 +9,7 @@ use super::{PostgresStore, bounded};
 use crate::domain::Scope;
 use crate::store::Result;
 use crate::store::completion::{COMPLETION_WINDOW, CompletionStore};
+use crate::store::statement::bind;
 
 #[async_trait]
 impl CompletionStore for PostgresStore {
@@ -19,11 +20,8 @@ impl CompletionStore for PostgresStore {
         limit: usize,
     ) -> Result<Vec<String>> {
         read!(self, scope, "complete a tag", connection, readable => async {
-            let query = sqlx::query_scalar(COMPLETE_TAGS)
-                .bind(&readable)
-                .bind(COMPLETION_WINDOW)
-                .bind(prefix)
-                .bind(bounded(limit));
+            let query = bind!(sqlx::query_scalar(COMPLETE_TAGS) =>
+                &readable, COMPLETION_WINDOW, prefix, bounded(limit));
             Ok(query.fetch_all(connection).await?)
         })
     }
@@ -35,11 +33,8 @@ impl CompletionStore for PostgresStore {
         limit: usize,
     ) -> Result<Vec<Uuid>> {
         read!(self, scope, "complete an id", connection, readable => async {
-            let query = sqlx::query_scalar(COMPLETE_IDS)
-                .bind(&readable)
-                .bind(COMPLETION_WINDOW)
-                .bind(digits)
-                .bind(bounded(limit));
+            let query = bind!(sqlx::query_scalar(COMPLETE_IDS) =>
+                &readable, COMPLETION_WINDOW, digits, bounded(limit));
             Ok(query.fetch_all(connection).await?)
         })
     }

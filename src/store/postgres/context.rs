@@ -3,30 +3,31 @@
 use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgConnection, Row};
 
+use super::bounded;
 use super::fault::Fault;
+use super::filter::{FilterColumns, filter};
 use super::row::HitRow;
-use super::sql::{filter, hit_columns};
-use super::{FilterColumns, bounded};
+use super::sql::hit_columns;
 use crate::domain::ranking::EntityMention;
 use crate::domain::{Hit, Scope};
 use crate::store::graph::{MOST_MENTIONS, MOST_NAMED};
 use crate::store::{ContextQuery, ConversationContext};
 
-/// Turns by their positions ($16 to $18), and the newest memories that mention entities with one of the names ($11),
-/// restricted by the filter.
+/// Turns by their positions ($25 to $27), and the newest memories that mention entities by one of the names ($21), as far as
+/// they pass the filter.
 const CONTEXT: &str = concat!(
     "WITH named AS MATERIALIZED (\
         SELECT e.project_id, e.seq, e.name, e.words FROM project p \
-        JOIN entity e ON e.project_id = p.id AND e.words = ANY ($11) WHERE p.name = ANY ($1) ORDER BY e.seq LIMIT $12\
+        JOIN entity e ON e.project_id = p.id AND e.words = ANY ($21) WHERE p.name = ANY ($1) ORDER BY e.seq LIMIT $22\
     ) \
     SELECT m.*, coalesce(r.recall_count, 0) AS recall_count, r.last_recalled_at, NULL::text[] AS names, \
         0::bigint AS named \
-    FROM unnest($16::text[], $17::text[], $18::bigint[]) AS w(project, session, turn) \
+    FROM unnest($25::text[], $26::text[], $27::bigint[]) AS w(project, session, turn) \
     JOIN project p ON p.name = w.project AND p.name = ANY ($1) CROSS JOIN LATERAL (\
         SELECT m.project_id, m.id, m.seq, ",
     hit_columns!(),
     " FROM memory m WHERE m.project_id = p.id AND m.session = w.session AND m.turn = w.turn AND m.turn_claim AND ",
-    filter!("$15"),
+    filter!(),
     " OFFSET 0\
     ) m LEFT JOIN LATERAL (SELECT r.recall_count, r.last_recalled_at FROM recall_stat r \
         WHERE r.project_id = m.project_id AND r.memory_seq = m.seq OFFSET 0) r ON true \
@@ -36,10 +37,10 @@ const CONTEXT: &str = concat!(
     ", 0, NULL, array_agg(n.name), (SELECT count(DISTINCT words) FROM named) \
     FROM named n CROSS JOIN LATERAL (\
         SELECT x.memory_seq FROM mention x WHERE x.project_id = n.project_id AND x.entity_seq = n.seq \
-        ORDER BY x.memory_seq DESC LIMIT $13\
+        ORDER BY x.memory_seq DESC LIMIT $23\
     ) x JOIN memory m ON m.project_id = n.project_id AND m.seq = x.memory_seq WHERE ",
-    filter!("$15"),
-    " GROUP BY m.project_id, m.seq ORDER BY m.seq DESC LIMIT $14)"
+    filter!(),
+    " GROUP BY m.project_id, m.seq ORDER BY m.seq DESC LIMIT $24)"
 );
 
 /// The statement with its name, for the test that prepares each one.
@@ -68,7 +69,6 @@ pub(super) async fn read_context(
         .bind(MOST_NAMED)
         .bind(MOST_MENTIONS)
         .bind(bounded(query.mentioning))
-        .bind(query.filter.as_of.code())
         .bind(&projects)
         .bind(&sessions)
         .bind(&numbers)

@@ -11,20 +11,17 @@ use super::{bounded, focus_sql as sql};
 use crate::domain::focus::{ArchivedItem, FocusItem, PROJECT_FULL};
 use crate::domain::memory::content_hash;
 use crate::store::rules::{FocusTx, Shelf};
+use crate::store::statement::bind;
 use crate::store::{Result, fields};
 
 impl FocusTx for PgTx<'_> {
     async fn lock_session(&mut self, session: &str) -> Result<(), Fault> {
-        let query = sqlx::query(sql::LOCK)
-            .bind(self.scope.project())
-            .bind(session);
+        let query = bind!(sqlx::query(sql::LOCK) => self.scope.project(), session);
         self.execute(query).await.map(drop)
     }
 
     async fn focus_items(&mut self, session: &str) -> Result<Vec<FocusItem>, Fault> {
-        let query = sqlx::query(sql::ITEMS)
-            .bind(self.scope.project())
-            .bind(session);
+        let query = bind!(sqlx::query(sql::ITEMS) => self.scope.project(), session);
         self.fetch_all(query, fields::focus_item).await
     }
 
@@ -34,11 +31,8 @@ impl FocusTx for PgTx<'_> {
         before: Option<i64>,
         limit: usize,
     ) -> Result<Vec<ArchivedItem>, Fault> {
-        let query = sqlx::query(sql::ARCHIVED)
-            .bind(self.scope.project())
-            .bind(session)
-            .bind(before.unwrap_or(i64::MAX))
-            .bind(bounded(limit));
+        let query = bind!(sqlx::query(sql::ARCHIVED) =>
+            self.scope.project(), session, before.unwrap_or(i64::MAX), bounded(limit));
         self.fetch_all(query, fields::archived_item).await
     }
 
@@ -47,24 +41,14 @@ impl FocusTx for PgTx<'_> {
         session: &str,
         id: Uuid,
     ) -> Result<Option<ArchivedItem>, Fault> {
-        let query = sqlx::query(sql::ARCHIVED_ITEM)
-            .bind(self.scope.project())
-            .bind(session)
-            .bind(id);
+        let query = bind!(sqlx::query(sql::ARCHIVED_ITEM) => self.scope.project(), session, id);
         self.fetch_optional(query, fields::archived_item).await
     }
 
     async fn insert_item(&mut self, session: &str, item: &mut FocusItem) -> Result<(), Fault> {
-        let query = sqlx::query(sql::INSERT)
-            .bind(self.scope.project())
-            .bind(session)
-            .bind(item.id)
-            .bind(&item.content)
-            .bind(item.importance)
-            .bind(item.created_at)
-            .bind(item.touched_at)
-            .bind(item.memory)
-            .bind(content_hash(&item.content).to_vec());
+        let query = bind!(sqlx::query(sql::INSERT) =>
+            self.scope.project(), session, item.id, &item.content, item.importance, item.created_at,
+            item.touched_at, item.memory, content_hash(&item.content).to_vec());
         let stored = self.fetch_one(query, |row| Ok((row.try_get(0)?, row.try_get(1)?)));
         (item.seq, item.memory) = stored.await?;
         Ok(())
@@ -76,17 +60,9 @@ impl FocusTx for PgTx<'_> {
         archived: &mut ArchivedItem,
     ) -> Result<(), Fault> {
         let item = &mut archived.item;
-        let query = sqlx::query(sql::ARCHIVE)
-            .bind(self.scope.project())
-            .bind(session)
-            .bind(item.id)
-            .bind(&item.content)
-            .bind(item.importance)
-            .bind(item.created_at)
-            .bind(item.touched_at)
-            .bind(item.memory)
-            .bind(archived.archived_at)
-            .bind(&archived.reason);
+        let query = bind!(sqlx::query(sql::ARCHIVE) =>
+            self.scope.project(), session, item.id, &item.content, item.importance, item.created_at,
+            item.touched_at, item.memory, archived.archived_at, &archived.reason);
         let stored = self.fetch_one(query, |row| Ok((row.try_get(0)?, row.try_get(1)?)));
         (item.seq, item.memory) = stored.await?;
         Ok(())
@@ -98,11 +74,7 @@ impl FocusTx for PgTx<'_> {
         importance: f64,
         now: DateTime<Utc>,
     ) -> Result<(), Fault> {
-        let query = sqlx::query(sql::TOUCH)
-            .bind(self.scope.project())
-            .bind(seq)
-            .bind(now)
-            .bind(importance);
+        let query = bind!(sqlx::query(sql::TOUCH) => self.scope.project(), seq, now, importance);
         self.execute(query).await.map(drop)
     }
 
@@ -111,20 +83,15 @@ impl FocusTx for PgTx<'_> {
             Shelf::Focus => sql::DELETE,
             Shelf::Archive => sql::DELETE_ARCHIVED,
         };
-        let query = sqlx::query(statement).bind(self.scope.project()).bind(seq);
+        let query = bind!(sqlx::query(statement) => self.scope.project(), seq);
         Ok(self.execute(query).await? > 0)
     }
 
     async fn trim_focus(&mut self, most: i64, now: DateTime<Utc>) -> Result<(), Fault> {
-        let archive = sqlx::query(sql::ARCHIVE_REST)
-            .bind(self.scope.project())
-            .bind(most)
-            .bind(now)
-            .bind(PROJECT_FULL);
+        let archive = bind!(sqlx::query(sql::ARCHIVE_REST) =>
+            self.scope.project(), most, now, PROJECT_FULL);
         self.execute(archive).await?;
-        let delete = sqlx::query(sql::DELETE_OLDEST)
-            .bind(self.scope.project())
-            .bind(most);
+        let delete = bind!(sqlx::query(sql::DELETE_OLDEST) => self.scope.project(), most);
         self.execute(delete).await.map(drop)
     }
 }

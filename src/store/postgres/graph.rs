@@ -23,6 +23,7 @@ use crate::store::graph::{
     StepQuery, Together,
 };
 use crate::store::rules::{Backend as _, Link, LinkTx};
+use crate::store::statement::bind;
 use crate::store::{Remembered, Result, fields};
 
 /// Sorts after every name in byte order.
@@ -37,17 +38,15 @@ impl GraphStore for PostgresStore {
     async fn entities(&self, scope: &Scope, query: &EntityQuery) -> Result<Vec<Entity>> {
         read!(self, scope, "read entities", connection, readable => async {
             let statement = match query {
-                EntityQuery::Keys(keys) => sqlx::query(sql::BY_KEY).bind(&readable).bind(keys),
-                EntityQuery::Words(words) => sqlx::query(sql::BY_WORDS).bind(&readable).bind(words),
-                EntityQuery::Newest(limit) => sqlx::query(sql::NEWEST).bind(&readable).bind(bounded(*limit)),
-                EntityQuery::Numbers(numbers) => sqlx::query(sql::BY_NUMBER).bind(&readable).bind(numbers),
+                EntityQuery::Keys(keys) => bind!(sqlx::query(sql::BY_KEY) => &readable, keys),
+                EntityQuery::Words(words) => bind!(sqlx::query(sql::BY_WORDS) => &readable, words),
+                EntityQuery::Newest(limit) => bind!(sqlx::query(sql::NEWEST) =>
+                    &readable, bounded(*limit)),
+                EntityQuery::Numbers(numbers) => bind!(sqlx::query(sql::BY_NUMBER) =>
+                    &readable, numbers),
                 EntityQuery::List { kind, prefix, after, limit } => {
-                    let statement = sqlx::query(if kind.is_some() { sql::LIST_TYPE } else { sql::LIST })
-                        .bind(&readable)
-                        .bind(prefix)
-                        .bind(format!("{prefix}{AFTER_ALL}"))
-                        .bind(after)
-                        .bind(bounded(*limit));
+                    let statement = bind!(sqlx::query(if kind.is_some() { sql::LIST_TYPE } else { sql::LIST }) =>
+                        &readable, prefix, format!("{prefix}{AFTER_ALL}"), after, bounded(*limit));
                     if kind.is_some() { statement.bind(kind) } else { statement }
                 }
             };
@@ -57,19 +56,15 @@ impl GraphStore for PostgresStore {
 
     async fn relations(&self, scope: &Scope, numbers: &[i64]) -> Result<Vec<Relation>> {
         read!(self, scope, "read relations", connection, readable => async {
-            let query = sqlx::query(sql::RELATIONS).bind(&readable).bind(numbers);
+            let query = bind!(sqlx::query(sql::RELATIONS) => &readable, numbers);
             self.transaction(connection, scope).fetch_all(query, fields::relation).await
         })
     }
 
     async fn steps(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<Step>> {
         read!(self, scope, "walk the graph", connection, readable => async {
-            let rows = sqlx::query(sql::STEPS)
-                .bind(&readable)
-                .bind(query.frontier)
-                .bind(query.at)
-                .bind(query.kind)
-                .bind(bounded(query.most))
+            let rows = bind!(sqlx::query(sql::STEPS) =>
+                &readable, query.frontier, query.at, query.kind, bounded(query.most))
                 .fetch_all(connection)
                 .await?;
             let mut steps = Vec::new();
@@ -86,12 +81,8 @@ impl GraphStore for PostgresStore {
 
     async fn between(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<i64>> {
         read!(self, scope, "walk the graph", connection, readable => async {
-            let among = sqlx::query_scalar(sql::AMONG)
-                .bind(&readable)
-                .bind(query.frontier)
-                .bind(query.at)
-                .bind(query.kind)
-                .bind(bounded(query.most));
+            let among = bind!(sqlx::query_scalar(sql::AMONG) =>
+                &readable, query.frontier, query.at, query.kind, bounded(query.most));
             Ok(among.fetch_one(connection).await?)
         })
     }
@@ -105,7 +96,8 @@ impl GraphStore for PostgresStore {
         limit: usize,
     ) -> Result<Vec<Mention>> {
         let rows: Vec<(i64, Uuid, i64)> = read!(self, scope, "read mentions", connection, readable => async {
-            let query = sqlx::query_as(sql::MENTIONS).bind(&readable).bind(entities).bind(now).bind(bounded(limit));
+            let query = bind!(sqlx::query_as(sql::MENTIONS) =>
+                &readable, entities, now, bounded(limit));
             Ok(query.bind(before.unwrap_or(i64::MAX)).fetch_all(connection).await?)
         })?;
         Ok(rows.into_iter().map(Into::into).collect())
@@ -119,7 +111,8 @@ impl GraphStore for PostgresStore {
     ) -> Result<Vec<EntitySize>> {
         let during = "count what there is about entities";
         let rows: Vec<(i64, i64, i64, i64)> = read!(self, scope, during, connection, readable => async {
-            let query = sqlx::query_as(sql::ENTITY_SIZES).bind(&readable).bind(entities).bind(now).bind(MOST_COUNTED);
+            let query = bind!(sqlx::query_as(sql::ENTITY_SIZES) =>
+                &readable, entities, now, MOST_COUNTED);
             Ok(query.fetch_all(connection).await?)
         })?;
         Ok(rows.into_iter().map(Into::into).collect())
@@ -127,7 +120,7 @@ impl GraphStore for PostgresStore {
 
     async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Together> {
         let rows: Vec<(Option<i64>, i64)> = read!(self, scope, "read mentions", connection, readable => async {
-            let query = sqlx::query_as(sql::TOGETHER).bind(&readable).bind(entities).bind(MOST_MENTIONS);
+            let query = bind!(sqlx::query_as(sql::TOGETHER) => &readable, entities, MOST_MENTIONS);
             Ok(query.bind(MOST_TOGETHER).fetch_all(connection).await?)
         })?;
         Ok(rows.into_iter().collect())
@@ -145,9 +138,8 @@ impl LinkTx for PgTx<'_> {
         batches: &[&Links],
     ) -> Result<(Vec<Entity>, Vec<Relation>), Fault> {
         self.lock_graph().await?;
-        let query = sqlx::query(sql::BY_KEY)
-            .bind(vec![self.scope.project()])
-            .bind(graph::list_keys(batches));
+        let query = bind!(sqlx::query(sql::BY_KEY) =>
+            vec![self.scope.project()], graph::list_keys(batches));
         let entities = self.fetch_all(query, fields::entity).await?;
         let (from, to): (Vec<i64>, Vec<i64>) = graph::list_known_pairs(batches, &entities)
             .into_iter()
@@ -155,19 +147,14 @@ impl LinkTx for PgTx<'_> {
         if from.is_empty() {
             return Ok((entities, Vec::new()));
         }
-        let query = sqlx::query(sql::BETWEEN)
-            .bind(self.scope.project())
-            .bind(from)
-            .bind(to);
+        let query = bind!(sqlx::query(sql::BETWEEN) => self.scope.project(), from, to);
         let relations = self.fetch_all(query, fields::relation).await?;
         Ok((entities, relations))
     }
 
     async fn insert_mention(&mut self, memory: i64, entity: i64) -> Result<bool, Fault> {
-        let query = sqlx::query(port_sql::INSERT_MENTION)
-            .bind(self.scope.project())
-            .bind(memory)
-            .bind(entity);
+        let query = bind!(sqlx::query(port_sql::INSERT_MENTION) =>
+            self.scope.project(), memory, entity);
         Ok(self.execute(query).await? > 0)
     }
 
@@ -181,9 +168,7 @@ impl LinkTx for PgTx<'_> {
             (sql::DELETE_ENTITIES, &plan.erased_entities),
         ] {
             if !numbers.is_empty() {
-                let query = sqlx::query(statement)
-                    .bind(self.scope.project())
-                    .bind(numbers);
+                let query = bind!(sqlx::query(statement) => self.scope.project(), numbers);
                 self.execute(query).await?;
             }
         }
@@ -269,12 +254,8 @@ impl PgTx<'_> {
             return None;
         }
         let rows: Vec<Value> = items.iter().map(row).collect();
-        Some(
-            sqlx::query(statement)
-                .bind(self.scope.project().to_owned())
-                .bind(Value::from(rows).to_string())
-                .bind(now),
-        )
+        Some(bind!(sqlx::query(statement) =>
+                self.scope.project().to_owned(), Value::from(rows).to_string(), now))
     }
 
     /// Stores which entities memories mention. Protected memories that already existed are left unchanged.
@@ -295,11 +276,8 @@ impl PgTx<'_> {
         if ids.is_empty() {
             return Ok(());
         }
-        let query = sqlx::query(sql::INSERT_MENTIONS)
-            .bind(self.scope.project())
-            .bind(ids)
-            .bind(new)
-            .bind(mentioned);
+        let query = bind!(sqlx::query(sql::INSERT_MENTIONS) =>
+            self.scope.project(), ids, new, mentioned);
         self.execute(query).await.map(drop)
     }
 }

@@ -9,6 +9,7 @@ use super::fault::Fault;
 use super::row_security::View;
 use super::{PostgresStore, bounded, history_sql as sql};
 use crate::domain::Scope;
+use crate::store::statement::bind;
 use crate::store::{
     Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS, Result,
     fields,
@@ -18,12 +19,9 @@ use crate::store::{
 impl HistoryStore for PostgresStore {
     async fn history_page(&self, scope: &Scope, query: &HistoryQuery) -> Result<Vec<HistoryEntry>> {
         read!(self, scope, "read the history", connection, readable => async {
-            let page = sqlx::query(sql::HISTORY_PAGE)
-                .bind(&readable)
-                .bind(query.memory)
-                .bind(query.from.unwrap_or(i64::MAX))
-                .bind(bounded(query.entries))
-                .bind(bounded(query.bytes));
+            let page = bind!(sqlx::query(sql::HISTORY_PAGE) =>
+                &readable, query.memory, query.from.unwrap_or(i64::MAX), bounded(query.entries),
+                bounded(query.bytes));
             self.transaction(connection, scope).fetch_all(page, read_entry).await
         })
     }
@@ -51,9 +49,7 @@ async fn remove_expired(connection: &mut PgConnection, expiry: &Expiry) -> Resul
         (expiry.keys_before, sql::EXPIRE_KEYS, &mut expired.keys),
     ] {
         let Some(before) = before else { continue };
-        let done = sqlx::query(statement)
-            .bind(before)
-            .bind(bounded(expiry.rows))
+        let done = bind!(sqlx::query(statement) => before, bounded(expiry.rows))
             .execute(&mut *connection)
             .await?;
         *count = done.rows_affected();
@@ -67,11 +63,7 @@ pub(super) async fn trim_keys(
     scope: &Scope,
     key: &str,
 ) -> Result<(), Fault> {
-    sqlx::query(sql::TRIM_KEYS)
-        .bind(scope.project())
-        .bind(MOST_KEYS)
-        .bind(MOST_KEY_BYTES)
-        .bind(key)
+    bind!(sqlx::query(sql::TRIM_KEYS) => scope.project(), MOST_KEYS, MOST_KEY_BYTES, key)
         .execute(connection)
         .await?;
     Ok(())

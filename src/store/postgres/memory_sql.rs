@@ -1,24 +1,27 @@
-//! The columns of a memory, in every form that statements need.
+//! Statements that read and write whole memories.
 
 use chrono::{DateTime, Datelike, SecondsFormat, Utc};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use crate::domain::Memory;
-use crate::domain::memory::content_hash;
+use crate::store::memory_columns::{
+    ColumnValue, changed_columns, memory_values, row_columns, row_types, written_columns,
+};
 use crate::store::statement::statements;
 
-/// The columns that `fields::memory` reads from `memory m` and `project p`.
+/// The columns that `read_memory` reads, of `memory m` and `project p`.
 macro_rules! memory_columns {
     () => {
-        "m.seq, m.id, p.name AS project, m.kind, m.content, m.tags, m.importance, m.metadata, m.occurred_at, \
-         m.created_at, m.updated_at, m.valid_until, m.superseded_by, m.deleted_at, m.version, m.session, m.turn, \
-         m.speaker, m.situation, m.outcome, m.lesson, m.helpful, m.not_helpful, m.protected, \
-         ARRAY(SELECT s.source_id FROM source s WHERE s.project_id = m.project_id AND s.memory_seq = m.seq \
-               ORDER BY s.position) AS sources, \
-         coalesce((SELECT r.recall_count FROM recall_stat r WHERE r.project_id = m.project_id \
-               AND r.memory_seq = m.seq), 0) AS recall_count, \
-         (SELECT r.last_recalled_at FROM recall_stat r WHERE r.project_id = m.project_id AND r.memory_seq = m.seq) \
-               AS last_recalled_at"
+        concat!(
+            crate::store::memory_columns::read_columns!(),
+            ", p.name AS project, \
+             ARRAY(SELECT s.source_id FROM source s WHERE s.project_id = m.project_id AND s.memory_seq = m.seq \
+                   ORDER BY s.position) AS sources, \
+             coalesce((SELECT r.recall_count FROM recall_stat r WHERE r.project_id = m.project_id \
+                   AND r.memory_seq = m.seq), 0) AS recall_count, \
+             (SELECT r.last_recalled_at FROM recall_stat r WHERE r.project_id = m.project_id AND r.memory_seq = m.seq) \
+                   AS last_recalled_at"
+        )
     };
 }
 
@@ -28,17 +31,6 @@ pub(super) use memory_columns;
 macro_rules! current {
     () => {
         "m.deleted_at IS NULL AND m.superseded_by IS NULL AND (m.valid_until IS NULL OR m.valid_until > $3)"
-    };
-}
-
-/// Memories as [`memory_row`] writes them, one JSON list for all.
-macro_rules! memory_row {
-    () => {
-        "seq bigint, id uuid, kind text, content text, content_hash bytea, length int, tags text[], importance float8, \
-         metadata jsonb, occurred_at timestamptz, created_at timestamptz, updated_at timestamptz, \
-         valid_until timestamptz, superseded_by uuid, deleted_at timestamptz, version bigint, session text, turn bigint, \
-         speaker text, situation text, outcome float8, lesson text, helpful bigint, not_helpful bigint, \
-         protected boolean"
     };
 }
 
@@ -69,7 +61,7 @@ statements! {
                         AND m.turn = i.turn AND m.turn_claim) \
                 END) AS old_seq \
             FROM here, json_to_recordset($5::text::json) AS i(",
-        memory_row!(),
+        row_types!(),
         ", adds boolean, n bigint) \
             WHERE NOT EXISTS (SELECT FROM previous)\
         ), seen AS MATERIALIZED (\
@@ -77,12 +69,11 @@ statements! {
                 m.content_hash <> i.content_hash OR ($6::boolean AND i.adds AND m.id <> i.id) AS halts \
             FROM here, item i JOIN memory m ON m.seq = i.old_seq WHERE m.project_id = here.id\
         ), inserted AS (\
-            INSERT INTO memory (project_id, seq, id, kind, content, content_hash, length, tags, importance, metadata, \
-                occurred_at, created_at, created_by, updated_at, valid_until, session, turn, speaker, situation, outcome, \
-                lesson, protected, content_claim, turn_claim) \
-            SELECT here.id, i.new_seq, i.id, i.kind, i.content, i.content_hash, i.length, i.tags, i.importance, i.metadata, \
-                i.occurred_at, $3, $2::text, $3, i.valid_until, i.session, i.turn, i.speaker, i.situation, i.outcome, i.lesson, \
-                i.protected, CASE WHEN i.kind <> 'dialogue' AND (i.valid_until IS NULL OR i.valid_until > $3) THEN true END, \
+            INSERT INTO memory (project_id, seq, ",
+        written_columns!(),
+        ", created_by, content_claim, turn_claim) SELECT here.id, i.new_seq, ",
+        row_columns!(),
+        ", $2::text, CASE WHEN i.kind <> 'dialogue' AND (i.valid_until IS NULL OR i.valid_until > $3) THEN true END, \
                 CASE WHEN i.kind = 'dialogue' AND i.session IS NOT NULL AND i.turn IS NOT NULL THEN true END \
             FROM here, item i WHERE i.old_seq IS NULL AND NOT EXISTS (SELECT FROM seen WHERE halts) \
             ORDER BY i.content_hash \
@@ -122,16 +113,13 @@ statements! {
     /// Writes changed memories, and the history of the change with the earlier state (`old`).
     WRITE = concat!(
         "WITH item AS MATERIALIZED (\
-            SELECT * FROM json_to_recordset($2::text::json) AS i(",
-        memory_row!(),
+            SELECT * FROM json_to_recordset($2::text::json) AS i(seq bigint, ",
+        row_types!(),
         ", old jsonb)\
         ), changed AS (\
-            UPDATE memory m SET content = i.content, content_hash = i.content_hash, length = coalesce(i.length, m.length), \
-                tags = i.tags, importance = i.importance, metadata = i.metadata, occurred_at = i.occurred_at, \
-                updated_at = i.updated_at, valid_until = i.valid_until, superseded_by = i.superseded_by, \
-                deleted_at = i.deleted_at, version = i.version, situation = i.situation, outcome = i.outcome, \
-                lesson = i.lesson, helpful = i.helpful, not_helpful = i.not_helpful, protected = i.protected, \
-                content_claim = NULL, turn_claim = CASE WHEN i.deleted_at IS NULL AND i.superseded_by IS NULL \
+            UPDATE memory m SET ",
+        changed_columns!(),
+        ", content_claim = NULL, turn_claim = CASE WHEN i.deleted_at IS NULL AND i.superseded_by IS NULL \
                     AND m.kind = 'dialogue' AND m.session IS NOT NULL AND m.turn IS NOT NULL THEN true END \
             FROM project p, item i WHERE p.name = $1 AND m.project_id = p.id AND m.seq = i.seq \
             RETURNING m.project_id, m.seq, m.version\
@@ -141,51 +129,40 @@ statements! {
     );
     /// Inserts an imported memory. It claims no content hash; equal memories find it by an ordinary query.
     INSERT_MEMORY = concat!(
-        "INSERT INTO memory (project_id, seq, id, kind, content, content_hash, length, tags, importance, metadata, \
-            occurred_at, created_at, created_by, updated_at, valid_until, superseded_by, deleted_at, version, session, turn, \
-            speaker, situation, outcome, lesson, helpful, not_helpful, protected, turn_claim) \
-        SELECT p.id, nextval('memory_order'), i.id, i.kind, i.content, i.content_hash, i.length, i.tags, i.importance, \
-            i.metadata, i.occurred_at, i.created_at, $3, i.updated_at, i.valid_until, i.superseded_by, i.deleted_at, \
-            i.version, i.session, i.turn, i.speaker, i.situation, i.outcome, i.lesson, i.helpful, i.not_helpful, i.protected, \
-            CASE WHEN i.deleted_at IS NULL AND i.superseded_by IS NULL AND i.kind = 'dialogue' AND i.session IS NOT NULL \
+        "INSERT INTO memory (project_id, seq, ",
+        written_columns!(),
+        ", created_by, turn_claim) SELECT p.id, nextval('memory_order'), ",
+        row_columns!(),
+        ", $3, CASE WHEN i.deleted_at IS NULL AND i.superseded_by IS NULL AND i.kind = 'dialogue' AND i.session IS NOT NULL \
                 AND i.turn IS NOT NULL THEN true END \
         FROM project p, json_to_recordset($2::text::json) AS i(",
-        memory_row!(),
+        row_types!(),
         ") WHERE p.name = $1 RETURNING seq"
     );
 }
 
-/// Converts a memory to an element of the JSON list that `memory_row!` in `sql` reads. Without a length, the stored
-/// length is kept.
+/// A memory as an element of a JSON list of rows. Without a length, the stored one stays.
 pub(super) fn memory_row(memory: &Memory, length: Option<u32>) -> Value {
-    let episode = memory.episode.as_ref();
-    json!({
-        "seq": memory.seq,
-        "id": memory.id,
-        "kind": memory.kind.as_str(),
-        "content": memory.content,
-        "content_hash": hex_bytes(&content_hash(&memory.content)),
-        "length": length,
-        "tags": memory.tags,
-        "importance": memory.importance,
-        "metadata": memory.metadata,
-        "occurred_at": time_text(memory.occurred_at),
-        "created_at": time_text(memory.created_at),
-        "updated_at": time_text(memory.updated_at),
-        "valid_until": memory.valid_until.map(time_text),
-        "superseded_by": memory.superseded_by,
-        "deleted_at": memory.deleted_at.map(time_text),
-        "version": memory.version,
-        "session": memory.session,
-        "turn": memory.turn,
-        "speaker": memory.speaker,
-        "situation": episode.map(|episode| &episode.situation),
-        "outcome": episode.map(|episode| episode.outcome),
-        "lesson": episode.map(|episode| &episode.lesson),
-        "helpful": memory.helpful,
-        "not_helpful": memory.not_helpful,
-        "protected": memory.protected,
-    })
+    let columns = memory_values(memory, length).into_iter();
+    let mut row: Map<String, Value> = columns
+        .map(|(name, value)| (name.to_owned(), json_value(value)))
+        .collect();
+    row.insert("seq".to_owned(), memory.seq.into());
+    row.into()
+}
+
+fn json_value(value: ColumnValue<'_>) -> Value {
+    match value {
+        ColumnValue::Text(text) => text.into(),
+        ColumnValue::Integer(number) => number.into(),
+        ColumnValue::Real(number) => number.into(),
+        ColumnValue::Flag(flag) => flag.into(),
+        ColumnValue::Uuid(id) => id.map(|id| id.to_string()).into(),
+        ColumnValue::Bytes(bytes) => hex_bytes(&bytes).into(),
+        ColumnValue::Time(time) => time.map(time_text).into(),
+        ColumnValue::Texts(texts) => texts.into(),
+        ColumnValue::Object(object) => object.to_map().into(),
+    }
 }
 
 fn hex_bytes(bytes: &[u8]) -> String {

@@ -14,6 +14,7 @@ use super::row::ServerRow;
 use super::sql;
 use crate::store::StoreError;
 use crate::store::migration_list::{Migration, POSTGRES as MIGRATIONS};
+use crate::store::statement::bind;
 
 /// Oldest supported server version: the first one that has the statements used here and is still maintained with
 /// pgvector.
@@ -238,12 +239,10 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), Fault> 
         sqlx::raw_sql(migration.sql)
             .execute(&mut *transaction)
             .await?;
-        sqlx::query(sql::ADD_MIGRATION)
-            .bind(migration.version())
-            .bind(migration.name)
-            .bind(checksum(migration))
-            .execute(&mut *transaction)
-            .await?;
+        bind!(sqlx::query(sql::ADD_MIGRATION) =>
+            migration.version(), migration.name, checksum(migration))
+        .execute(&mut *transaction)
+        .await?;
         transaction.commit().await?;
         tracing::info!(migration = migration.name, "migration applied");
     }

@@ -13,6 +13,7 @@ mod completion;
 mod context;
 mod corpus_sql;
 mod fault;
+mod filter;
 mod focus;
 mod focus_sql;
 mod foreign;
@@ -62,6 +63,7 @@ pub use foreign::ForeignDatabase;
 
 use self::attempt::{Attempts, Effect, attempt, read};
 use self::fault::Fault;
+use self::filter::FilterColumns;
 use self::gather::Gathering;
 use self::pool::Pool;
 pub use self::row_security::RowSecurity;
@@ -72,6 +74,7 @@ use self::row_security::View;
 use crate::domain::memory::{Memory, indexed_text};
 use crate::domain::{Analyzer, Filter, Scope};
 use crate::store::rules::{Backend as _, Forget};
+use crate::store::statement::bind;
 use crate::store::write_health::WriteHealth;
 use crate::store::{
     Counts, DatabaseInfo, ForgetMode, Limits, Remember, Remembered, Result, Store, StoreError,
@@ -374,14 +377,10 @@ impl PostgresStore {
                     .await?;
             }
             let fingerprint = self.analyzer.fingerprint();
-            sqlx::query(sql::SET_META)
-                .bind("analyzer")
-                .bind(fingerprint)
+            bind!(sqlx::query(sql::SET_META) => "analyzer", fingerprint)
                 .execute(&mut *transaction)
                 .await?;
-            sqlx::query(sql::SET_META)
-                .bind("rebuilt_to")
-                .bind(after.to_string())
+            bind!(sqlx::query(sql::SET_META) => "rebuilt_to", after.to_string())
                 .execute(&mut *transaction)
                 .await?;
             Ok(transaction.commit().await?)
@@ -416,11 +415,10 @@ impl PostgresStore {
         connection: &mut PgConnection,
         after: Place,
     ) -> Result<Option<(Place, usize)>, Fault> {
-        let rows: Vec<IndexedRow> = sqlx::query_as(sql::REBUILD_READ)
-            .bind(after.project_id)
-            .bind(after.seq)
-            .fetch_all(&mut *connection)
-            .await?;
+        let rows: Vec<IndexedRow> = bind!(sqlx::query_as(sql::REBUILD_READ) =>
+            after.project_id, after.seq)
+        .fetch_all(&mut *connection)
+        .await?;
         let Some(last) = rows.last().map(|row| Place {
             project_id: row.project_id,
             seq: row.seq,
@@ -439,9 +437,7 @@ impl PostgresStore {
                 .execute(&mut *transaction)
                 .await?;
         }
-        sqlx::query(sql::SET_META)
-            .bind("rebuilt_to")
-            .bind(last.to_string())
+        bind!(sqlx::query(sql::SET_META) => "rebuilt_to", last.to_string())
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
@@ -546,7 +542,6 @@ impl Store for PostgresStore {
                 .unwrap_or(i64::MAX);
             let rows: Vec<MemoryRow> = attempt!(self.attempts(scope, "browse", Effect::Read)?, connection => async {
                 let query = columns.bind(sqlx::query_as(statement)).bind(before).bind(bounded(page));
-                let query = query.bind(filter.as_of.code());
                 Ok(query.fetch_all(connection).await?)
             })?;
             let last = rows.len() < page;
@@ -560,7 +555,7 @@ impl Store for PostgresStore {
 
     async fn get(&self, scope: &Scope, ids: &[Uuid], include_deleted: bool) -> Result<Vec<Memory>> {
         let rows: Vec<MemoryRow> = read!(self, scope, "get", connection, readable => async {
-            let query = sqlx::query_as(sql::GET).bind(&readable).bind(ids).bind(include_deleted);
+            let query = bind!(sqlx::query_as(sql::GET) => &readable, ids, include_deleted);
             Ok(query.fetch_all(connection).await?)
         })?;
         let mut found: HashMap<Uuid, Memory> =
@@ -592,10 +587,7 @@ impl Store for PostgresStore {
     async fn note_recalled(&self, scope: &Scope, ids: &[Uuid], now: DateTime<Utc>) -> Result<()> {
         let readable: Vec<&str> = scope.readable().collect();
         attempt!(self.attempts(scope, "note a recall", Effect::Once)?, connection => async {
-            sqlx::query(sql::NOTE_RECALLED)
-                .bind(&readable)
-                .bind(ids)
-                .bind(now)
+            bind!(sqlx::query(sql::NOTE_RECALLED) => &readable, ids, now)
                 .execute(connection)
                 .await
                 .map_err(Fault::Commit)?;
@@ -642,43 +634,6 @@ impl Store for PostgresStore {
 
     async fn close(&self) {
         self.pool.close().await;
-    }
-}
-
-/// A filter as the parameters $1 to $10.
-struct FilterColumns<'a> {
-    readable: Vec<&'a str>,
-    kinds: Option<Vec<&'static str>>,
-    tags: Option<&'a [String]>,
-    filter: &'a Filter,
-}
-
-type RowQuery<'q, T> = sqlx::query::QueryAs<'q, sqlx::Postgres, T, sqlx::postgres::PgArguments>;
-
-impl<'a> FilterColumns<'a> {
-    fn new(scope: &'a Scope, filter: &'a Filter) -> Self {
-        Self {
-            readable: scope.readable().collect(),
-            kinds: (!filter.kinds.is_empty())
-                .then(|| filter.kinds.iter().map(|kind| kind.as_str()).collect()),
-            tags: (!filter.tags.is_empty()).then_some(filter.tags.as_slice()),
-            filter,
-        }
-    }
-
-    fn bind<'q, T>(&'q self, query: RowQuery<'q, T>) -> RowQuery<'q, T> {
-        let filter = self.filter;
-        query
-            .bind(&self.readable)
-            .bind(&self.kinds)
-            .bind(self.tags)
-            .bind(&filter.session)
-            .bind(&filter.speaker)
-            .bind(filter.since)
-            .bind(filter.until)
-            .bind(filter.min_importance)
-            .bind(filter.include_outdated)
-            .bind(filter.now)
     }
 }
 

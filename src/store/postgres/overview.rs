@@ -11,7 +11,7 @@ use super::{PostgresStore, bounded};
 use crate::domain::{Memory, Scope};
 use crate::store::Result;
 use crate::store::overview::{Facet, FacetValues, OVERVIEW_WINDOW, OverviewStore};
-use crate::store::statement::statements;
+use crate::store::statement::{bind, statements};
 
 /// Values of the newest live memories ($2 of each project of $1) with counts, and the number of distinct
 /// values; at most $3.
@@ -76,7 +76,7 @@ impl OverviewStore for PostgresStore {
             Facet::EntityType => ENTITY_TYPES,
         };
         attempt!(self.attempts(scope, "count values", Effect::Read)?, connection => async {
-            let query = sqlx::query(statement).bind(&readable).bind(OVERVIEW_WINDOW).bind(bounded(most));
+            let query = bind!(sqlx::query(statement) => &readable, OVERVIEW_WINDOW, bounded(most));
             let mut found = FacetValues::default();
             for row in query.fetch_all(connection).await? {
                 found.total = row.try_get::<i64, _>("total")?.unsigned_abs();
@@ -94,7 +94,7 @@ impl OverviewStore for PostgresStore {
         most: usize,
     ) -> Result<Vec<Memory>> {
         let rows: Vec<MemoryRow> = read!(self, scope, "read important memories", connection, readable => async {
-            let query = sqlx::query_as(OUTSTANDING).bind(&readable).bind(now).bind(tag).bind(bounded(most));
+            let query = bind!(sqlx::query_as(OUTSTANDING) => &readable, now, tag, bounded(most));
             Ok(query.fetch_all(connection).await?)
         })?;
         Ok(rows.into_iter().map(|row| row.0).collect())

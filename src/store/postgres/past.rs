@@ -11,6 +11,7 @@ use super::attempt::read;
 use super::row::MemoryRow;
 use super::{PostgresStore, bounded, review_sql as sql};
 use crate::domain::{Memory, Scope};
+use crate::store::statement::bind;
 use crate::store::{
     Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result,
 };
@@ -19,7 +20,8 @@ use crate::store::{
 impl PastStore for PostgresStore {
     async fn changed_since(&self, scope: &Scope, at: DateTime<Utc>) -> Result<Changed> {
         let rows: Vec<ThenRow> = read!(self, scope, "look back", connection, readable => async {
-            let query = sqlx::query_as(sql::CHANGED_SINCE).bind(&readable).bind(at).bind(bounded(MOST_CHANGED));
+            let query = bind!(sqlx::query_as(sql::CHANGED_SINCE) =>
+                &readable, at, bounded(MOST_CHANGED));
             Ok(query.bind(bounded(MOST_CHANGED_BYTES)).fetch_all(connection).await?)
         })?;
         let partial = rows
@@ -40,7 +42,7 @@ impl PastStore for PostgresStore {
 
     async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Link>> {
         let rows: Vec<(Uuid, Uuid, bool)> = read!(self, scope, "follow what replaced what", connection, readable => async {
-            let query = sqlx::query_as(sql::CHAINS).bind(&readable).bind(ids).bind(bounded(MOST_LINKS));
+            let query = bind!(sqlx::query_as(sql::CHAINS) => &readable, ids, bounded(MOST_LINKS));
             Ok(query.fetch_all(connection).await?)
         })?;
         Ok(rows

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::fault::NoConnection;
 use super::row_security::{self, View};
 use super::sql;
+use crate::store::statement::bind;
 
 /// Maximum wait for a new connection.
 const CONNECT: Duration = Duration::from_secs(3);
@@ -86,10 +87,7 @@ impl Pool {
         let connecting = async {
             let mut connection = self.options.connect().await?;
             let [statement, lock, transaction] = LIMITS;
-            sqlx::query(sql::SESSION)
-                .bind(statement)
-                .bind(lock)
-                .bind(transaction)
+            bind!(sqlx::query(sql::SESSION) => statement, lock, transaction)
                 .execute(&mut connection)
                 .await?;
             Ok(connection)

@@ -19,11 +19,13 @@ use crate::domain::name::{name_key, name_words};
 use crate::domain::text::Terms;
 use crate::domain::{Change, History, Memory, Review, Scope};
 use crate::store::check::describe_index_counts;
+use crate::store::memory_columns::read_memory;
 use crate::store::port::{
     EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, PAGE_HISTORY_ENTRIES, Place,
     PortStore, Record, RelationRecord, Section, Snapshot, loaded_with_history, memory_records,
 };
 use crate::store::rules::{Import, ImportTx, MemoryLocation};
+use crate::store::statement::bind;
 use crate::store::{Finding, Result, StoreError, Subject, fields};
 
 /// A transaction that sees the database at one moment.
@@ -53,10 +55,7 @@ impl PostgresSnapshot {
             Section::Archive => port_sql::ARCHIVE,
             Section::Review => port_sql::REVIEWS,
         };
-        let mut query = sqlx::query(statement)
-            .bind(&self.projects)
-            .bind(after.0)
-            .bind(limit);
+        let mut query = bind!(sqlx::query(statement) => &self.projects, after.0, limit);
         if section == Section::Mention {
             query = query.bind(after.1);
         }
@@ -70,16 +69,11 @@ impl PostgresSnapshot {
     }
 
     async fn memories(&mut self, after: Place, limit: i64) -> sqlx::Result<(Vec<Record>, Place)> {
-        let rows = sqlx::query(sql::EXPORT)
-            .bind(&self.projects)
-            .bind(after.0)
-            .bind(limit)
+        let rows = bind!(sqlx::query(sql::EXPORT) => &self.projects, after.0, limit)
             .fetch_all(&mut self.connection)
             .await?;
-        let mut memories: Vec<Memory> = rows
-            .iter()
-            .map(fields::memory)
-            .collect::<sqlx::Result<_>>()?;
+        let mut memories: Vec<Memory> =
+            rows.iter().map(read_memory).collect::<sqlx::Result<_>>()?;
         let loaded = self.loaded_with_history(&memories).await?;
         memories.truncate(loaded.max(1));
         let Some(last) = memories.last().map(|memory| memory.seq) else {
@@ -90,9 +84,7 @@ impl PostgresSnapshot {
             .take(loaded)
             .map(|memory| memory.id)
             .collect();
-        let history = sqlx::query(port_sql::HISTORY)
-            .bind(&self.projects)
-            .bind(&ids)
+        let history = bind!(sqlx::query(port_sql::HISTORY) => &self.projects, &ids)
             .fetch_all(&mut self.connection)
             .await?;
         let history = history
@@ -120,12 +112,10 @@ impl PostgresSnapshot {
         memory: &Memory,
         after: Place,
     ) -> sqlx::Result<(Vec<History>, Place)> {
-        let rows = sqlx::query(port_sql::HISTORY_AFTER)
-            .bind(memory.id)
-            .bind(after.0)
-            .bind(PAGE_HISTORY_ENTRIES)
-            .fetch_all(&mut self.connection)
-            .await?;
+        let rows = bind!(sqlx::query(port_sql::HISTORY_AFTER) =>
+            memory.id, after.0, PAGE_HISTORY_ENTRIES)
+        .fetch_all(&mut self.connection)
+        .await?;
         let place = match rows.last() {
             Some(row) => Place(row.try_get("place")?, 0),
             None => after,
@@ -268,32 +258,24 @@ impl ImportTx for PgTx<'_> {
             .partition(|entry| entry.change == Change::Created);
         let creator = created.first().map_or("import", |entry| &entry.actor);
         let row = memory_row(memory, Some(terms.length));
-        let query = sqlx::query(memory_sql::INSERT_MEMORY)
-            .bind(self.scope.project())
-            .bind(Value::from(vec![row]).to_string())
-            .bind(creator);
+        let query = bind!(sqlx::query(memory_sql::INSERT_MEMORY) =>
+            self.scope.project(), Value::from(vec![row]).to_string(), creator);
         let seq = self.fetch_one(query, |row| row.try_get(0)).await?;
         if memory.recall_count > 0 {
-            let query = sqlx::query(port_sql::INSERT_STATISTIC)
-                .bind(self.scope.project())
-                .bind(seq)
-                .bind(memory.recall_count)
-                .bind(memory.last_recalled_at.unwrap_or(memory.created_at));
+            let query = bind!(sqlx::query(port_sql::INSERT_STATISTIC) =>
+                self.scope.project(), seq, memory.recall_count,
+                memory.last_recalled_at.unwrap_or(memory.created_at));
             self.execute(query).await?;
         }
         if !memory.sources.is_empty() {
-            let query = sqlx::query(port_sql::INSERT_SOURCES)
-                .bind(self.scope.project())
-                .bind(seq)
-                .bind(&memory.sources);
+            let query = bind!(sqlx::query(port_sql::INSERT_SOURCES) =>
+                self.scope.project(), seq, &memory.sources);
             self.execute(query).await?;
         }
         if !later.is_empty() {
             let rows: Vec<Value> = later.iter().map(|entry| history_row(entry)).collect();
-            let query = sqlx::query(port_sql::INSERT_HISTORY)
-                .bind(self.scope.project())
-                .bind(seq)
-                .bind(Value::from(rows).to_string());
+            let query = bind!(sqlx::query(port_sql::INSERT_HISTORY) =>
+                self.scope.project(), seq, Value::from(rows).to_string());
             self.execute(query).await?;
         }
         Ok(seq)
@@ -308,24 +290,15 @@ impl ImportTx for PgTx<'_> {
     }
 
     async fn find_entity(&mut self, name_key: &str) -> Result<Option<i64>, Fault> {
-        let query = sqlx::query(port_sql::FIND_ENTITY)
-            .bind(self.scope.project())
-            .bind(name_key);
+        let query = bind!(sqlx::query(port_sql::FIND_ENTITY) => self.scope.project(), name_key);
         self.fetch_optional(query, |row| row.try_get(0)).await
     }
 
     async fn insert_entity(&mut self, record: &EntityRecord) -> Result<(), Fault> {
-        let query = sqlx::query(port_sql::INSERT_ENTITY)
-            .bind(self.scope.project())
-            .bind(&record.name)
-            .bind(name_key(&record.name))
-            .bind(name_words(&record.name))
-            .bind(&record.kind)
-            .bind(json(&record.properties))
-            .bind(record.use_count)
-            .bind(record.last_used_at)
-            .bind(record.created_at)
-            .bind(record.updated_at);
+        let query = bind!(sqlx::query(port_sql::INSERT_ENTITY) =>
+            self.scope.project(), &record.name, name_key(&record.name), name_words(&record.name),
+            &record.kind, json(&record.properties), record.use_count, record.last_used_at,
+            record.created_at, record.updated_at);
         self.execute(query).await.map(drop)
     }
 
@@ -335,19 +308,10 @@ impl ImportTx for PgTx<'_> {
         from: i64,
         to: i64,
     ) -> Result<bool, Fault> {
-        let query = sqlx::query(port_sql::INSERT_RELATION)
-            .bind(self.scope.project())
-            .bind(from)
-            .bind(to)
-            .bind(&record.kind)
-            .bind(record.weight)
-            .bind(json(&record.properties))
-            .bind(record.use_count)
-            .bind(record.last_used_at)
-            .bind(record.valid_from)
-            .bind(record.valid_to)
-            .bind(record.created_at)
-            .bind(record.updated_at);
+        let query = bind!(sqlx::query(port_sql::INSERT_RELATION) =>
+            self.scope.project(), from, to, &record.kind, record.weight, json(&record.properties),
+            record.use_count, record.last_used_at, record.valid_from, record.valid_to,
+            record.created_at, record.updated_at);
         Ok(self.execute(query).await? > 0)
     }
 
@@ -356,15 +320,9 @@ impl ImportTx for PgTx<'_> {
             FocusState::Held => port_sql::INSERT_FOCUS,
             FocusState::Archived { .. } => port_sql::INSERT_ARCHIVE,
         };
-        let mut query = sqlx::query(statement)
-            .bind(self.scope.project())
-            .bind(record.id)
-            .bind(&record.session)
-            .bind(&record.content)
-            .bind(record.importance)
-            .bind(record.created_at)
-            .bind(record.touched_at)
-            .bind(record.memory);
+        let mut query = bind!(sqlx::query(statement) =>
+            self.scope.project(), record.id, &record.session, &record.content, record.importance,
+            record.created_at, record.touched_at, record.memory);
         if let FocusState::Archived {
             archived_at,
             reason,
@@ -376,21 +334,11 @@ impl ImportTx for PgTx<'_> {
     }
 
     async fn insert_decided_review(&mut self, review: &Review, memory: i64) -> Result<bool, Fault> {
-        let query = sqlx::query(port_sql::INSERT_REVIEW)
-            .bind(self.scope.project())
-            .bind(review.id)
-            .bind(memory)
-            .bind(review.proposal.other())
-            .bind(review.state.as_str())
-            .bind(json(&review.proposal))
-            .bind(&review.actor)
-            .bind(&review.reason)
-            .bind(review.created_at)
-            .bind(review.expires_at)
-            .bind(&review.decided_by)
-            .bind(review.decided_at)
-            .bind(&review.decision_reason)
-            .bind(review.applied_version);
+        let query = bind!(sqlx::query(port_sql::INSERT_REVIEW) =>
+            self.scope.project(), review.id, memory, review.proposal.other(), review.state.as_str(),
+            json(&review.proposal), &review.actor, &review.reason, review.created_at,
+            review.expires_at, &review.decided_by, review.decided_at, &review.decision_reason,
+            review.applied_version);
         Ok(self.execute(query).await? > 0)
     }
 }

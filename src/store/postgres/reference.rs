@@ -9,7 +9,7 @@ use super::{PostgresStore, bounded};
 use crate::domain::{IdPart, Scope};
 use crate::store::Result;
 use crate::store::reference::{REFERENT_CHARS, Referable, ReferenceStore, Referent};
-use crate::store::statement::statements;
+use crate::store::statement::{bind, statements};
 
 /// The parts: the lowest ($2) and highest ($3) ID with a prefix, and the digits of a suffix ($4). `tailed` are the IDs
 /// whose last digits are among $5. A function finds them by an index that the planner cannot use under row-level
@@ -104,14 +104,8 @@ impl ReferenceStore for PostgresStore {
         let suffixes: Vec<Option<&str>> = parts.iter().map(IdPart::suffix).collect();
         let tails: Vec<&str> = parts.iter().filter_map(IdPart::tail).collect();
         let mut found: Vec<Referent> = attempt!(self.attempts(scope, "look up an ID", Effect::Read)?, connection => async {
-            let mut query = sqlx::query(statement)
-                .bind(projects)
-                .bind(&lowest)
-                .bind(&highest)
-                .bind(&suffixes)
-                .bind(&tails)
-                .bind(bounded(most))
-                .bind(REFERENT_CHARS);
+            let mut query = bind!(sqlx::query(statement) =>
+                projects, &lowest, &highest, &suffixes, &tails, bounded(most), REFERENT_CHARS);
             if let Some(session) = session {
                 query = query.bind(session);
             }

@@ -22,6 +22,7 @@ use crate::store::rules::{
     ChangeRecord, ChangeTx, LinkTx, MemoryChange, QuotaTx, check_usage, plan_links,
     refuse_protected, require_all, require_sources,
 };
+use crate::store::statement::bind;
 use crate::store::{Idempotency, Limits, Remember, Remembered, Result, StoreError};
 
 /// Batches with more postings get a transaction with a higher time limit.
@@ -228,10 +229,7 @@ pub(super) async fn remember(
         return Ok(Vec::new());
     }
     if collided {
-        sqlx::query(sql::RELEASE_CLAIMS)
-            .bind(scope.project())
-            .bind(batch.now)
-            .bind(&batch.hashes)
+        bind!(sqlx::query(sql::RELEASE_CLAIMS) => scope.project(), batch.now, &batch.hashes)
             .execute(&mut *connection)
             .await?;
     }
@@ -309,13 +307,9 @@ async fn in_steps(tx: &mut PgTx<'_>, batch: &Batch) -> Result<Merged, Fault> {
     }
     if let Some(given) = &batch.idempotency {
         // The key is locked first: a retry must find the stored answer before it finds its memories superseded.
-        let query = sqlx::query(sql::LOCK_KEY)
-            .bind(tx.scope.project())
-            .bind(&given.key);
+        let query = bind!(sqlx::query(sql::LOCK_KEY) => tx.scope.project(), &given.key);
         tx.execute(query).await?;
-        let query = sqlx::query(sql::PREVIOUS_ANSWER)
-            .bind(tx.scope.project())
-            .bind(&given.key);
+        let query = bind!(sqlx::query(sql::PREVIOUS_ANSWER) => tx.scope.project(), &given.key);
         if let Some(previous) = tx
             .fetch_optional(query, |row| PreviousRow::from_row(row))
             .await?
@@ -471,11 +465,7 @@ async fn add_sources(
     if ids.is_empty() {
         return Ok(());
     }
-    let query = sqlx::query(sql::ADD_SOURCES)
-        .bind(tx.scope.project())
-        .bind(ids)
-        .bind(positions)
-        .bind(sources);
+    let query = bind!(sqlx::query(sql::ADD_SOURCES) => tx.scope.project(), ids, positions, sources);
     tx.execute(query).await.map(drop)
 }
 
@@ -491,11 +481,7 @@ async fn redirect(tx: &mut PgTx<'_>, batch: &Batch, placed: &[Option<Uuid>]) -> 
     if ids.is_empty() {
         return Ok(());
     }
-    let query = sqlx::query(sql::REDIRECT)
-        .bind(tx.scope.project())
-        .bind(ids)
-        .bind(planned)
-        .bind(existing);
+    let query = bind!(sqlx::query(sql::REDIRECT) => tx.scope.project(), ids, planned, existing);
     tx.execute(query).await.map(drop)
 }
 
@@ -583,21 +569,12 @@ async fn run(
         .idempotency
         .as_ref()
         .map(|given| given.request_hash.as_slice());
-    let rows = sqlx::query_as(memory_sql::REMEMBER)
-        .bind(scope.project())
-        .bind(scope.actor())
-        .bind(batch.now)
-        .bind(&batch.analyzer)
-        .bind(format!("[{}]", batch.rows))
-        .bind(repeats == Repeats::Halt)
-        .bind(&batch.term_places)
-        .bind(&batch.terms)
-        .bind(&batch.frequencies)
-        .bind(key)
-        .bind(request_hash)
-        .bind(&batch.places)
-        .fetch_all(connection)
-        .await?;
+    let rows = bind!(sqlx::query_as(memory_sql::REMEMBER) =>
+        scope.project(), scope.actor(), batch.now, &batch.analyzer, format!("[{}]", batch.rows),
+        repeats == Repeats::Halt, &batch.term_places, &batch.terms, &batch.frequencies, key,
+        request_hash, &batch.places)
+    .fetch_all(connection)
+    .await?;
     Ok(rows)
 }
 

@@ -10,46 +10,33 @@ use super::tx::PgTx;
 use super::{bounded, review_sql as sql};
 use crate::domain::Review;
 use crate::store::rules::ReviewTx;
+use crate::store::statement::bind;
 use crate::store::{NewReview, Result, ReviewQuery, fields};
 
 impl ReviewTx for PgTx<'_> {
     async fn equal_review(&mut self, review: &NewReview) -> Result<Option<Review>, Fault> {
-        let query = sqlx::query(sql::SAME_REVIEW)
-            .bind(self.scope.project())
-            .bind(review.memory)
-            .bind(review.proposal.first_state().as_str())
-            .bind(json(&review.proposal))
-            .bind(review.now);
+        let query = bind!(sqlx::query(sql::SAME_REVIEW) =>
+            self.scope.project(), review.memory, review.proposal.first_state().as_str(),
+            json(&review.proposal), review.now);
         self.fetch_optional(query, fields::review).await
     }
 
     async fn count_open_reviews(&mut self, now: DateTime<Utc>) -> Result<u64, Fault> {
-        let query = sqlx::query(sql::COUNT_OPEN)
-            .bind(self.scope.project())
-            .bind(now);
+        let query = bind!(sqlx::query(sql::COUNT_OPEN) => self.scope.project(), now);
         let count: i64 = self.fetch_one(query, |row| row.try_get(0)).await?;
         Ok(count.unsigned_abs())
     }
 
     async fn insert_review(&mut self, review: &NewReview) -> Result<(), Fault> {
-        let query = sqlx::query(sql::INSERT_REVIEW)
-            .bind(self.scope.project())
-            .bind(review.id)
-            .bind(review.memory)
-            .bind(review.proposal.other())
-            .bind(review.proposal.first_state().as_str())
-            .bind(json(&review.proposal))
-            .bind(self.scope.actor())
-            .bind(&review.reason)
-            .bind(review.now)
-            .bind(review.expires_at);
+        let query = bind!(sqlx::query(sql::INSERT_REVIEW) =>
+            self.scope.project(), review.id, review.memory, review.proposal.other(),
+            review.proposal.first_state().as_str(), json(&review.proposal), self.scope.actor(),
+            &review.reason, review.now, review.expires_at);
         self.execute(query).await.map(drop)
     }
 
     async fn lock_review(&mut self, id: Uuid) -> Result<Option<Review>, Fault> {
-        let query = sqlx::query(sql::LOCK_REVIEW)
-            .bind(self.scope.project())
-            .bind(id);
+        let query = bind!(sqlx::query(sql::LOCK_REVIEW) => self.scope.project(), id);
         self.fetch_optional(query, fields::review).await
     }
 
@@ -60,33 +47,21 @@ impl ReviewTx for PgTx<'_> {
     ) -> Result<Vec<Review>, Fault> {
         let (project, limit) = (self.scope.project(), bounded(limit));
         let statement = match query {
-            ReviewQuery::One(id) => sqlx::query(sql::REVIEW).bind(project).bind(*id),
-            ReviewQuery::Open(now) => sqlx::query(sql::OPEN_REVIEWS)
-                .bind(project)
-                .bind(*now)
-                .bind(limit),
-            ReviewQuery::About(ids) => sqlx::query(sql::REVIEWS_ABOUT)
-                .bind(project)
-                .bind(ids)
-                .bind(limit),
-            ReviewQuery::Pairs(ids) => sqlx::query(sql::REVIEWS_OF_PAIRS)
-                .bind(project)
-                .bind(ids)
-                .bind(limit),
-            ReviewQuery::All => sqlx::query(sql::ALL_REVIEWS).bind(project).bind(limit),
+            ReviewQuery::One(id) => bind!(sqlx::query(sql::REVIEW) => project, *id),
+            ReviewQuery::Open(now) => bind!(sqlx::query(sql::OPEN_REVIEWS) => project, *now, limit),
+            ReviewQuery::About(ids) => bind!(sqlx::query(sql::REVIEWS_ABOUT) =>
+                project, ids, limit),
+            ReviewQuery::Pairs(ids) => bind!(sqlx::query(sql::REVIEWS_OF_PAIRS) =>
+                project, ids, limit),
+            ReviewQuery::All => bind!(sqlx::query(sql::ALL_REVIEWS) => project, limit),
         };
         self.fetch_all(statement, fields::review).await
     }
 
     async fn save_decision(&mut self, review: &Review) -> Result<(), Fault> {
-        let query = sqlx::query(sql::DECIDE)
-            .bind(self.scope.project())
-            .bind(review.id)
-            .bind(review.state.as_str())
-            .bind(&review.decided_by)
-            .bind(review.decided_at)
-            .bind(&review.decision_reason)
-            .bind(review.applied_version);
+        let query = bind!(sqlx::query(sql::DECIDE) =>
+            self.scope.project(), review.id, review.state.as_str(), &review.decided_by,
+            review.decided_at, &review.decision_reason, review.applied_version);
         self.execute(query).await.map(drop)
     }
 }

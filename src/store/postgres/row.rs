@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use crate::domain::Hit;
 use crate::domain::memory::{Episode, Memory};
-use crate::store::fields::{self, Fields, plain_fields};
+use crate::store::fields;
+use crate::store::memory_columns::{read_episode, read_memory};
+use crate::store::row_reader::{Fields, plain_fields};
 
 impl Fields for PgRow {
     plain_fields!();
@@ -35,7 +37,7 @@ pub(super) struct MemoryRow(pub(super) Memory);
 
 impl FromRow<'_, PgRow> for MemoryRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        fields::memory(row).map(Self)
+        read_memory(row).map(Self)
     }
 }
 
@@ -172,7 +174,7 @@ impl FromRow<'_, PgRow> for IndexedRow {
             content: row.try_get("content")?,
             speaker: row.try_get("speaker")?,
             tags: row.try_get("tags")?,
-            episode: fields::episode(row)?,
+            episode: read_episode(row)?,
             live: row.try_get("live")?,
         })
     }

@@ -14,6 +14,7 @@ use super::fault::{self, Fault};
 use super::row::ServerRow;
 use super::sql;
 use crate::domain::Scope;
+use crate::store::statement::bind;
 
 /// Increased with each change of the policies below, so that existing databases get the new ones.
 const EDITION: u32 = 2;
@@ -79,10 +80,7 @@ pub(super) async fn show(
         View::Projects { project, readable } => (project.as_str(), readable),
     };
     let role = role.filter(|_| *view != View::All).unwrap_or("none");
-    sqlx::query(sql::VIEW)
-        .bind(role)
-        .bind(readable)
-        .bind(project)
+    bind!(sqlx::query(sql::VIEW) => role, readable, project)
         .execute(connection)
         .await?;
     Ok(())
@@ -178,9 +176,7 @@ pub(super) async fn install(
     sqlx::raw_sql(AssertSqlSafe(text))
         .execute(&mut *connection)
         .await?;
-    sqlx::query(sql::SET_META)
-        .bind("row_security")
-        .bind(mark(newest_migration, &role))
+    bind!(sqlx::query(sql::SET_META) => "row_security", mark(newest_migration, &role))
         .execute(&mut *connection)
         .await?;
     tracing::info!(role, "row-level security is in force");

@@ -7,11 +7,10 @@ use tokio::time::timeout;
 use super::attempt::{Effect, attempt, commit};
 use super::corpus_sql::CORPUS_STATS;
 use super::fault::{self, Fault};
+use super::filter::FilterColumns;
 use super::recent::{ScopeCounts, scope_key};
 use super::row::LexicalRow;
-use super::{
-    COUNTED_POSTINGS, FilterColumns, PostgresStore, bounded, context, natural, sql, vector,
-};
+use super::{COUNTED_POSTINGS, PostgresStore, bounded, context, natural, sql, vector};
 use crate::domain::bm25::{
     B, CorpusStats, K1, Lexicon, MAX_DOCUMENT_FREQUENCY, TermScore, score_term,
 };
@@ -19,6 +18,7 @@ use crate::domain::spelling::{
     BEYOND, MOST_PER_PREFIX, MOST_UNKNOWN, SpellingCandidates, VocabularyMatch,
 };
 use crate::domain::{Hit, Scope};
+use crate::store::statement::bind;
 use crate::store::{
     ContextQuery, ConversationContext, LexicalQuery, Result, SearchStore, SimilarQuery, VectorQuery,
 };
@@ -81,22 +81,12 @@ async fn read_lexicon(
         .map(|term| counts.common.find(&(key.clone(), term.clone())))
         .collect();
     let asked = Spellings::new(terms.len(), candidates);
-    let row = sqlx::query(CORPUS_STATS)
-        .bind(&readable)
-        .bind(terms)
-        .bind(COUNTED_POSTINGS)
-        .bind(&asked.letters)
-        .bind(&asked.places)
-        .bind(&asked.before)
-        .bind(&asked.behind)
-        .bind(&asked.prefix_places)
-        .bind(&asked.prefixes)
-        .bind(bounded(MOST_UNKNOWN))
-        .bind(bounded(MOST_PER_PREFIX))
-        .bind(&asked.beyond)
-        .bind(&known)
-        .fetch_one(connection)
-        .await?;
+    let row = bind!(sqlx::query(CORPUS_STATS) =>
+        &readable, terms, COUNTED_POSTINGS, &asked.letters, &asked.places, &asked.before,
+        &asked.behind, &asked.prefix_places, &asked.prefixes, bounded(MOST_UNKNOWN),
+        bounded(MOST_PER_PREFIX), &asked.beyond, &known)
+    .fetch_one(connection)
+    .await?;
     let frequencies: Vec<i64> = row.try_get("frequencies")?;
     let counted = terms.iter().zip(&frequencies).zip(&known);
     let common = counted.filter(|((_, frequency), known)| known.is_none() && **frequency >= COMMON);
@@ -293,8 +283,7 @@ async fn match_terms(
         .bind(packing.numbers(terms.len()))
         .bind(K1 * (1.0 - B))
         .bind(K1 * B / query.average_length)
-        .bind(bounded(query.limit))
-        .bind(query.filter.as_of.code());
+        .bind(bounded(query.limit));
     if most.is_some() {
         statement = statement.bind(most);
     }

@@ -3,34 +3,9 @@
 //! Each statement looks up projects by name, because a restored database might assign the number of a project to
 //! another one. `$1` is the project or the readable projects throughout.
 
+use super::filter::filter;
 use super::memory_sql::memory_columns;
 use crate::store::statement::statements;
-
-/// The conditions of `domain::Filter` on `memory m`, with parameters $2 to $10 and the given one.
-macro_rules! filter {
-    ($as_of:literal) => {
-        concat!(
-            "(",
-            $as_of,
-            "::int <> 1 OR m.updated_at <= $10) AND (",
-            $as_of,
-            "::int <> 2 OR m.occurred_at <= $10) AND m.deleted_at IS NULL \
-         AND ($2::text[] IS NULL OR m.kind = ANY ($2)) \
-         AND ($3::text[] IS NULL OR m.tag_keys @> (SELECT fold_tags($3))) \
-         AND ($4::text IS NULL OR m.session = $4) \
-         AND ($5::text IS NULL OR m.speaker = $5) \
-         AND ($6::timestamptz IS NULL OR m.occurred_at >= $6) \
-         AND ($7::timestamptz IS NULL OR m.occurred_at < $7) \
-         AND ($8::float8 IS NULL OR m.importance >= $8) \
-         AND ($9::boolean OR ((m.superseded_by IS NULL OR (",
-            $as_of,
-            "::int = 2 AND EXISTS (SELECT FROM memory s WHERE s.id = m.superseded_by AND s.occurred_at > $10))) \
-             AND (m.valid_until IS NULL OR m.valid_until > $10)))"
-        )
-    };
-}
-
-pub(super) use filter;
 
 /// The columns of `memory m` that ranking needs, except those of `recall_stat`. The text and the project's name are
 /// read only for turns.
@@ -44,12 +19,11 @@ macro_rules! hit_columns {
 
 pub(super) use hit_columns;
 
-/// `browse` with `$extra`, which leads the planner to an index. The primary key needs an ORDER BY with a constant
-/// limit, because the planner estimates a parameter as a tenth of the table; see [`BROWSE_PAGE`]. The index of a
-/// further condition needs OFFSET 0. The CASE hides the filter: the planner then estimates that half of the rows pass,
-/// instead of a fraction for each condition, which would make it sort all memories to find one. `$11` is compared
-/// without coalesce(), because row-level security keeps such an expression from the index, and each page would read all
-/// earlier rows.
+/// `browse` with `$extra`, which leads the planner to an index: ordered, with a constant limit, to the primary key (a
+/// parameter as limit it takes for a tenth of the table; see [`BROWSE_PAGE`]), or by OFFSET 0 to the index of a further
+/// condition. The CASE hides the filter: the planner takes that for half of the rows, but each condition on a parameter
+/// for a fraction, until it would sort all memories to find one. `$21` is compared as it comes: coalesce() would be an
+/// expression that row-level security keeps from the index, and each page would read all those before it.
 macro_rules! browse {
     ($extra:literal) => {
         concat!(
@@ -58,24 +32,23 @@ macro_rules! browse {
             " FROM (\
                 SELECT m.* FROM project p CROSS JOIN LATERAL (\
                     SELECT * FROM (SELECT m.* FROM memory m WHERE m.project_id = p.id AND \
-                        m.seq < $11 AND CASE WHEN ",
-            filter!("$13"),
+                        m.seq < $21 AND CASE WHEN ",
+            filter!(),
             " THEN true ELSE false END",
             $extra,
-            ") m ORDER BY m.seq DESC LIMIT $12) m \
-                WHERE p.name = ANY ($1) ORDER BY m.seq DESC LIMIT $12) m \
+            ") m ORDER BY m.seq DESC LIMIT $22) m \
+                WHERE p.name = ANY ($1) ORDER BY m.seq DESC LIMIT $22) m \
              JOIN project p ON p.id = m.project_id \
              ORDER BY m.seq DESC"
         )
     };
 }
 
-/// BM25 by index-only scans of the postings; a term contributes `$12 / (1 + ($15 + $16 * length) / frequency)`. The
-/// best memories are checked against the filter one by one until there are enough. Exact hits come first, whatever
-/// their score. The first part runs for thousands of postings, where each additional operator is noticeable. The
-/// contribution of each term is therefore computed again from its frequency for the few returned memories. `$one`
-/// converts a posting and the term's number in `$14` to the value that `$all` collects for a memory; `$numbers` returns
-/// those values as an array.
+/// BM25 by index-only scans of the postings: `$22 / (1 + ($25 + $26 * length) / frequency)` is what a term gives. The
+/// best are checked against the filter one after the other until there are enough. Exact hits come first whatever their
+/// score. Everything of the first part is done for thousands of postings, and an operator more is felt: what each term
+/// gave is computed again for the few that are returned, from how often it occurs. `$one` makes of a posting and of the
+/// term's number in `$24` what `$all` collects for a memory; `$numbers` are those as an array.
 macro_rules! search_lexical {
     ($all:literal, $one:literal, $numbers:literal) => {
         concat!(
@@ -85,8 +58,8 @@ macro_rules! search_lexical {
             "(",
             $one,
             ") AS terms, max(x.length) AS indexed_length, \
-                    sum(q.weight / (1 + ($15::float8 + $16::float8 * x.length) / x.frequency)) AS score \
-                FROM unnest($11::text[], $12::float8[], $14::int[]) AS q(term, weight, number) \
+                    sum(q.weight / (1 + ($25::float8 + $26::float8 * x.length) / x.frequency)) AS score \
+                FROM unnest($21::text[], $22::float8[], $24::int[]) AS q(term, weight, number) \
                 CROSS JOIN project p CROSS JOIN LATERAL (\
                     SELECT x.memory_seq, x.frequency, x.length FROM posting x \
                     WHERE x.project_id = p.id AND x.term = q.term ORDER BY x.memory_seq DESC LIMIT 4001\
@@ -95,10 +68,10 @@ macro_rules! search_lexical {
                 SELECT m.* FROM project p CROSS JOIN LATERAL (\
                     SELECT m.project_id, m.seq, m.id, ",
             hit_columns!(),
-            " FROM memory m WHERE m.project_id = p.id AND m.content_hash = $13 AND ",
-            filter!("$18"),
+            " FROM memory m WHERE m.project_id = p.id AND m.content_hash = $23 AND ",
+            filter!(),
             "\
-                    ORDER BY m.seq DESC LIMIT $17\
+                    ORDER BY m.seq DESC LIMIT $27\
                 ) m WHERE p.name = ANY ($1)\
             ) \
             SELECT c.*, ",
@@ -114,12 +87,12 @@ macro_rules! search_lexical {
                     SELECT m.project_id, m.seq, m.id, ",
             hit_columns!(),
             " FROM memory m WHERE m.project_id = h.project_id AND m.seq = h.seq AND ",
-            filter!("$18"),
+            filter!(),
             "\
                  ) m \
                  WHERE h.seq <> ALL (ARRAY(SELECT e.seq FROM exact e)) \
-                 ORDER BY h.score DESC, h.seq DESC LIMIT $17)\
-            ) c ORDER BY c.exact DESC, c.score DESC, c.seq DESC LIMIT $17) c \
+                 ORDER BY h.score DESC, h.seq DESC LIMIT $27)\
+            ) c ORDER BY c.exact DESC, c.score DESC, c.seq DESC LIMIT $27) c \
             LEFT JOIN LATERAL (SELECT r.recall_count, r.last_recalled_at FROM recall_stat r \
                 WHERE r.project_id = c.project_id AND r.memory_seq = c.seq OFFSET 0) r ON true \
             ORDER BY c.exact DESC, c.score DESC, c.seq DESC"
@@ -352,7 +325,7 @@ statements! {
     /// For few terms, whose frequencies, up to `$19`, fit into one number; `$14` is the position of each.
     SEARCH_LEXICAL = search_lexical!(
         "bit_or",
-        "least(x.frequency, $19::int)::bigint << q.number",
+        "least(x.frequency, $28::int)::bigint << q.number",
         "ARRAY[coalesce(c.terms, 0)]"
     );
     /// For more terms: one number each, with `$14` as the upper part.

@@ -10,6 +10,7 @@ use super::tx::Query;
 use super::{CHECK, PostgresStore, sql};
 use crate::domain::token::Token;
 use crate::store::rules::TokenTable;
+use crate::store::statement::bind;
 use crate::store::{Result, StoredToken, fields};
 
 impl PostgresStore {
@@ -29,14 +30,9 @@ impl PostgresStore {
 impl TokenTable for PostgresStore {
     async fn insert_token(&self, stored: &StoredToken) -> Result<Option<Token>> {
         let token = &stored.token;
-        let query = sqlx::query(sql::CREATE_TOKEN)
-            .bind(&token.name)
-            .bind(stored.sha256.to_vec())
-            .bind(&token.prefix)
-            .bind(&token.project)
-            .bind(&token.reads)
-            .bind(token.created_at)
-            .bind(token.expires_at);
+        let query = bind!(sqlx::query(sql::CREATE_TOKEN) =>
+            &token.name, stored.sha256.to_vec(), &token.prefix, &token.project, &token.reads,
+            token.created_at, token.expires_at);
         self.change_token(query).await
     }
 
@@ -47,16 +43,12 @@ impl TokenTable for PostgresStore {
         prefix: &str,
         now: DateTime<Utc>,
     ) -> Result<Option<Token>> {
-        let query = sqlx::query(sql::ROTATE_TOKEN)
-            .bind(name)
-            .bind(sha256.to_vec())
-            .bind(prefix)
-            .bind(now);
+        let query = bind!(sqlx::query(sql::ROTATE_TOKEN) => name, sha256.to_vec(), prefix, now);
         self.change_token(query).await
     }
 
     async fn mark_revoked(&self, name: &str, now: DateTime<Utc>) -> Result<Option<Token>> {
-        let query = sqlx::query(sql::REVOKE_TOKEN).bind(name).bind(now);
+        let query = bind!(sqlx::query(sql::REVOKE_TOKEN) => name, now);
         self.change_token(query).await
     }
 

@@ -11,13 +11,15 @@ use tokio::time::timeout;
 
 use super::attempt::{Attempts, Effect, attempt, begin, commit, read};
 use super::fault::Fault;
+use super::filter::FilterColumns;
 use super::recent::scope_key;
 use super::row::SemanticRow;
 use super::row_security::View;
 use super::vector_sql::Way;
-use super::{CHECK, FilterColumns, PostgresStore, migration, natural, sql, vector_sql};
+use super::{CHECK, PostgresStore, migration, natural, sql, vector_sql};
 use crate::domain::memory::embedded_text;
 use crate::domain::{Episode, Hit, Scope};
+use crate::store::statement::bind;
 use crate::store::{Embedded, IndexJob, MemoryKey, Result, VectorQuery, VectorStore};
 
 /// The method of finding the nearest vectors.
@@ -85,12 +87,10 @@ async fn save(
         embedded.iter().map(|m| (m.key.project, m.key.seq)).unzip();
     let versions: Vec<i64> = embedded.iter().map(|memory| memory.version).collect();
     let mut transaction = begin(connection).await?;
-    let places: Vec<i64> = sqlx::query_scalar(vector_sql::UNCHANGED)
-        .bind(projects)
-        .bind(seqs)
-        .bind(versions)
-        .fetch_all(&mut *transaction)
-        .await?;
+    let places: Vec<i64> = bind!(sqlx::query_scalar(vector_sql::UNCHANGED) =>
+        projects, seqs, versions)
+    .fetch_all(&mut *transaction)
+    .await?;
     let unchanged: Vec<&Embedded> = places
         .iter()
         .filter_map(|place| embedded.get(usize::try_from(place - 1).ok()?))
@@ -101,9 +101,7 @@ async fn save(
             .map(|memory| memory.key)
             .collect::<Vec<_>>(),
     );
-    sqlx::query(vector_sql::DELETE_VECTORS)
-        .bind(&projects)
-        .bind(&seqs)
+    bind!(sqlx::query(vector_sql::DELETE_VECTORS) => &projects, &seqs)
         .execute(&mut *transaction)
         .await?;
     let Some(dimension) = unchanged
@@ -123,19 +121,11 @@ async fn save(
             numbers.extend_from_slice(vector);
         }
     }
-    sqlx::query(vector_sql::INSERT_VECTORS)
-        .bind(rows.0)
-        .bind(rows.1)
-        .bind(chunks)
-        .bind(model)
-        .bind(i32::try_from(dimension).unwrap_or(i32::MAX))
-        .bind(now)
-        .bind(numbers)
-        .execute(&mut *transaction)
-        .await?;
-    sqlx::query(vector_sql::DONE)
-        .bind(&projects)
-        .bind(&seqs)
+    bind!(sqlx::query(vector_sql::INSERT_VECTORS) =>
+        rows.0, rows.1, chunks, model, i32::try_from(dimension).unwrap_or(i32::MAX), now, numbers)
+    .execute(&mut *transaction)
+    .await?;
+    bind!(sqlx::query(vector_sql::DONE) => &projects, &seqs)
         .execute(&mut *transaction)
         .await?;
     commit(transaction).await?;
@@ -217,7 +207,6 @@ impl PostgresStore {
                 .bind(sqlx::query_as(vector_sql::nearest(query.vector.len(), page, way)))
                 .bind(&query.vector[..])
                 .bind(&query.model)
-                .bind(query.filter.as_of.code())
                 .fetch_all(connection)
                 .await?)
         })
@@ -305,7 +294,7 @@ impl VectorStore for PostgresStore {
 
     async fn set_queued_model(&self, model: &str) -> Result<()> {
         attempt!(self.attempts(View::All, "write a fact", Effect::Repeatable)?, connection => async {
-            sqlx::query(sql::SET_META).bind(MODEL).bind(model).execute(connection).await?;
+            bind!(sqlx::query(sql::SET_META) => MODEL, model).execute(connection).await?;
             Ok(())
         })
     }
@@ -318,11 +307,9 @@ impl VectorStore for PostgresStore {
         let after = after.unwrap_or_default();
         let project = i32::try_from(after.project).unwrap_or(i32::MAX);
         attempt!(self.attempts(View::All, "queue memories", Effect::Repeatable)?, connection => async {
-            let row = sqlx::query(vector_sql::QUEUE_MISSING)
-                .bind(model.map(|(id, _)| id))
-                .bind(project)
-                .bind(after.seq)
-                .bind(model.map(|(_, dimension)| i32::try_from(dimension).unwrap_or(i32::MAX)))
+            let row = bind!(sqlx::query(vector_sql::QUEUE_MISSING) =>
+                model.map(|(id, _)| id), project, after.seq,
+                model.map(|(_, dimension)| i32::try_from(dimension).unwrap_or(i32::MAX)))
                 .fetch_optional(connection)
                 .await?;
             let key = |row: PgRow| Ok(MemoryKey { project: row.try_get("project_id")?, seq: row.try_get("seq")? });
@@ -332,10 +319,8 @@ impl VectorStore for PostgresStore {
 
     async fn claim_index_jobs(&self, limit: usize, now: DateTime<Utc>) -> Result<Vec<IndexJob>> {
         attempt!(self.attempts(View::All, "claim index jobs", Effect::Repeatable)?, connection => async {
-            let rows = sqlx::query(vector_sql::CLAIM)
-                .bind(now)
-                .bind(super::bounded(limit))
-                .bind(now + CLAIM)
+            let rows = bind!(sqlx::query(vector_sql::CLAIM) =>
+                now, super::bounded(limit), now + CLAIM)
                 .fetch_all(connection)
                 .await?;
             rows.iter().map(job).collect::<Result<_, _>>().map_err(Fault::Sql)
@@ -362,11 +347,7 @@ impl VectorStore for PostgresStore {
     ) -> Result<()> {
         let (projects, seqs) = columns(keys);
         attempt!(self.attempts(View::All, "postpone index jobs", Effect::Repeatable)?, connection => async {
-            sqlx::query(vector_sql::POSTPONE)
-                .bind(&projects)
-                .bind(&seqs)
-                .bind(error)
-                .bind(not_before)
+            bind!(sqlx::query(vector_sql::POSTPONE) => &projects, &seqs, error, not_before)
                 .execute(connection)
                 .await?;
             Ok(())

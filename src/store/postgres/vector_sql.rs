@@ -3,7 +3,8 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::sql::{filter, hit_columns};
+use super::filter::filter;
+use super::sql::hit_columns;
 
 /// Maximum dimension of an index.
 const MAX_DIMENSION: usize = 4_000;
@@ -131,17 +132,17 @@ pub(super) enum Way {
     Session,
 }
 
-/// Returns the search: `$11` is the vector, `$12` the model. `limit` is one of few numbers and a literal, because the
-/// planner estimates a parameter as a tenth of the table. Each OFFSET 0 makes the planner keep the written order:
+/// The search: `$21` the vector, `$22` the model. `limit` is one of few numbers and stands in the text, since the planner
+/// takes a parameter for a tenth of the table. Each OFFSET 0 keeps the planner to the order in which things are written:
 /// memories are looked up from the nearest on, until enough pass the filter.
 pub(super) fn nearest(dimension: usize, limit: usize, way: Way) -> AssertSqlSafe<String> {
     // As a subquery the vector is computed once, as an expression for every row.
     let distance = format!(
-        "((e.vector::halfvec({dimension})) <=> (SELECT $11::real[]::halfvec({dimension})))"
+        "((e.vector::halfvec({dimension})) <=> (SELECT $21::real[]::halfvec({dimension})))"
     );
-    let (filter, columns) = (filter!("$13"), hit_columns!());
+    let (filter, columns) = (filter!(), hit_columns!());
     let in_scope = "ANY (ARRAY(SELECT p.id FROM project p WHERE p.name = ANY ($1)))";
-    let of_model = format!("e.dimension = {dimension} AND e.model = $12");
+    let of_model = format!("e.dimension = {dimension} AND e.model = $22");
     let memory_of = format!(
         "LATERAL (SELECT m.project_id, m.seq, m.id, {columns} FROM memory m \
          WHERE m.project_id = e.project_id AND m.seq = e.memory_seq AND {filter} OFFSET 0) m"

@@ -7,15 +7,16 @@ use uuid::Uuid;
 
 use super::error::Fault;
 use super::memory_sql::{self, bind_memory};
-use super::param::json;
-use super::tag::tag_keys;
+use super::param::{json, tag_keys};
 use super::tx::SqliteTx;
 use super::word_index::{add_terms, remove_terms};
 use super::{hex_ids, json_numbers, review_sql, sql};
 use crate::domain::{History, Memory};
+use crate::store::memory_columns::read_memory;
 use crate::store::rules::{
     ChangeRecord, ChangeTx, Item, MemoryChange, QuotaTx, TurnOwner, memory_terms,
 };
+use crate::store::statement::bind;
 use crate::store::{Result, fields};
 
 impl QuotaTx for SqliteTx<'_> {
@@ -46,29 +47,22 @@ impl QuotaTx for SqliteTx<'_> {
 
 impl ChangeTx for SqliteTx<'_> {
     async fn lock_memories(&mut self, ids: &[Uuid]) -> Result<Vec<Memory>, Fault> {
-        let query = sqlx::query(sql::GET)
-            .bind(json_numbers(&[self.project]))
-            .bind(hex_ids(ids));
-        let mut memories = self.fetch_all(query, fields::memory).await?;
+        let query = bind!(sqlx::query(sql::GET) => json_numbers(&[self.project]), hex_ids(ids));
+        let mut memories = self.fetch_all(query, read_memory).await?;
         memories.sort_by_key(|memory| memory.seq);
         Ok(memories)
     }
 
     async fn find_sources(&mut self, ids: &[Uuid]) -> Result<Vec<Uuid>, Fault> {
         let projects = self.open.readable(self.scope, self.connection).await?;
-        let query = sqlx::query(sql::PRESENT)
-            .bind(json_numbers(&projects))
-            .bind(hex_ids(ids));
+        let query = bind!(sqlx::query(sql::PRESENT) => json_numbers(&projects), hex_ids(ids));
         self.fetch_all(query, |row| row.try_get(0)).await
     }
 
     async fn turn_owners(&mut self, turns: &[(&str, i64)]) -> Result<Vec<TurnOwner>, Fault> {
         let mut owners = Vec::new();
         for (session, turn) in turns {
-            let query = sqlx::query(sql::TURN)
-                .bind(self.project)
-                .bind(*session)
-                .bind(*turn);
+            let query = bind!(sqlx::query(sql::TURN) => self.project, *session, *turn);
             let owner: Option<Uuid> = self.fetch_optional(query, |row| row.try_get(0)).await?;
             owners.extend(owner.map(|id| ((*session).to_owned(), *turn, id)));
         }
@@ -90,10 +84,7 @@ impl ChangeTx for SqliteTx<'_> {
     }
 
     async fn save_votes(&mut self, memory: &Memory) -> Result<(), Fault> {
-        let query = sqlx::query(sql::VOTE)
-            .bind(memory.seq)
-            .bind(memory.helpful)
-            .bind(memory.not_helpful);
+        let query = bind!(sqlx::query(sql::VOTE) => memory.seq, memory.helpful, memory.not_helpful);
         self.execute(query).await.map(drop)
     }
 
@@ -118,9 +109,7 @@ impl ChangeTx for SqliteTx<'_> {
     }
 
     async fn history_from(&mut self, memory: &Memory, version: i64) -> Result<Vec<History>, Fault> {
-        let query = sqlx::query(review_sql::HISTORY_FROM)
-            .bind(memory.seq)
-            .bind(version);
+        let query = bind!(sqlx::query(review_sql::HISTORY_FROM) => memory.seq, version);
         self.fetch_all(query, fields::history).await
     }
 }
@@ -149,10 +138,11 @@ impl SqliteTx<'_> {
     /// Writes all fields of a row that may change; the length only if it does.
     async fn save_memory(&mut self, memory: &Memory, length: Option<u32>) -> Result<(), Fault> {
         let query = bind_memory(
-            sqlx::query(memory_sql::UPDATE_MEMORY),
+            memory_sql::UPDATE_MEMORY,
             memory,
             self.project,
             length,
+            None,
         );
         self.execute(query).await.map(drop)
     }
@@ -161,9 +151,7 @@ impl SqliteTx<'_> {
     async fn rewrite_lists(&mut self, change: &MemoryChange) -> Result<(), Fault> {
         let (before, after) = (&change.before, &change.after);
         if before.tags != after.tags {
-            let query = sqlx::query(sql::REPLACE_TAGS)
-                .bind(after.seq)
-                .bind(tag_keys(&after.tags));
+            let query = bind!(sqlx::query(sql::REPLACE_TAGS) => after.seq, tag_keys(&after.tags));
             self.execute(query).await?;
         }
         if before.sources != after.sources {
@@ -174,9 +162,7 @@ impl SqliteTx<'_> {
     }
 
     pub(super) async fn insert_sources(&mut self, id: Uuid, sources: &[Uuid]) -> Result<(), Fault> {
-        let query = sqlx::query(sql::INSERT_SOURCES)
-            .bind(id)
-            .bind(hex_ids(sources));
+        let query = bind!(sqlx::query(sql::INSERT_SOURCES) => id, hex_ids(sources));
         self.execute(query).await.map(drop)
     }
 
@@ -198,19 +184,14 @@ impl SqliteTx<'_> {
     }
 
     pub(super) async fn insert_history(&mut self, seq: i64, entry: &History) -> Result<(), Fault> {
-        let query = sqlx::query(sql::INSERT_HISTORY)
-            .bind(seq)
-            .bind(entry.version)
-            .bind(entry.change.as_str())
-            .bind(entry.old.as_ref().map(json))
-            .bind(&entry.actor)
-            .bind(&entry.reason)
-            .bind(entry.at.timestamp_micros());
+        let query = bind!(sqlx::query(sql::INSERT_HISTORY) =>
+            seq, entry.version, entry.change.as_str(), entry.old.as_ref().map(json), &entry.actor,
+            &entry.reason, entry.at.timestamp_micros());
         self.execute(query).await.map(drop)
     }
 
     pub(super) async fn add_index_job(&mut self, seq: i64) -> Result<(), Fault> {
-        let query = sqlx::query(sql::INSERT_JOB).bind(seq).bind(self.project);
+        let query = bind!(sqlx::query(sql::INSERT_JOB) => seq, self.project);
         self.execute(query).await.map(drop)
     }
 

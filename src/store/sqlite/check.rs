@@ -17,6 +17,7 @@ use crate::domain::count::{count_of, verb_for};
 use crate::store::check::{
     Current, IndexComparison, describe_index_counts, vector_finding, word_index_finding,
 };
+use crate::store::statement::bind;
 use crate::store::{CheckStore, Finding, MemoryKey, Pace, Result, Subject, WriteFailure};
 
 /// Number of memories that are read per statement.
@@ -140,9 +141,7 @@ async fn read_memories(
 ) -> Result<(), Fault> {
     let mut after = 0_i64;
     loop {
-        let page = sqlx::query(sql::LIVE)
-            .bind(after)
-            .bind(MEMORY_PAGE)
+        let page = bind!(sqlx::query(sql::LIVE) => after, MEMORY_PAGE)
             .fetch_all(&mut *connection)
             .await;
         let rows = page?;
@@ -167,11 +166,10 @@ async fn read_index(
 ) -> Result<(), Fault> {
     let mut after = String::new();
     loop {
-        let rows: Vec<(String, String)> = sqlx::query_as(check_sql::POSTINGS)
-            .bind(&after)
-            .bind(TERM_PAGE)
-            .fetch_all(&mut *connection)
-            .await?;
+        let rows: Vec<(String, String)> = bind!(sqlx::query_as(check_sql::POSTINGS) =>
+            &after, TERM_PAGE)
+        .fetch_all(&mut *connection)
+        .await?;
         let Some((last, _)) = rows.last() else {
             return Ok(());
         };
@@ -211,9 +209,7 @@ async fn compare_vectors(
         .await?;
     while after < last {
         let end = after + VECTOR_PAGE;
-        let (without, other): (i64, i64) = sqlx::query_as(check_sql::VECTORS)
-            .bind(after)
-            .bind(end)
+        let (without, other): (i64, i64) = bind!(sqlx::query_as(check_sql::VECTORS) => after, end)
             .fetch_one(&mut *connection)
             .await?;
         missing += without.unsigned_abs();

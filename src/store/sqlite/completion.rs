@@ -13,6 +13,7 @@ use crate::domain::Scope;
 use crate::domain::validate::tag_key;
 use crate::store::Result;
 use crate::store::completion::{COMPLETION_WINDOW, CompletionStore};
+use crate::store::statement::bind;
 
 /// Returns the most frequent spelling of a tag, with the uses of all spellings.
 pub(super) fn most_used_spelling(spellings: BTreeMap<String, i64>) -> Option<(String, i64)> {
@@ -35,9 +36,7 @@ impl CompletionStore for SqliteStore {
             let mut spellings: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
             let begin = tag_key(prefix);
             for project in projects {
-                let rows = sqlx::query(COMPLETE_TAGS)
-                    .bind(project)
-                    .bind(COMPLETION_WINDOW)
+                let rows = bind!(sqlx::query(COMPLETE_TAGS) => project, COMPLETION_WINDOW)
                     .fetch_all(&mut *connection)
                     .await?;
                 for row in rows {
@@ -69,13 +68,10 @@ impl CompletionStore for SqliteStore {
         self.read("completing an id", scope, async |connection, projects| {
             let mut ids: Vec<(i64, Uuid)> = Vec::new();
             for project in projects {
-                let rows = sqlx::query(COMPLETE_IDS)
-                    .bind(project)
-                    .bind(COMPLETION_WINDOW)
-                    .bind(digits)
-                    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-                    .fetch_all(&mut *connection)
-                    .await?;
+                let rows = bind!(sqlx::query(COMPLETE_IDS) =>
+                    project, COMPLETION_WINDOW, digits, i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(&mut *connection)
+                .await?;
                 for row in rows {
                     ids.push((row.try_get(0)?, row.try_get(1)?));
                 }

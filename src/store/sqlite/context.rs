@@ -3,12 +3,15 @@
 use sqlx::{AssertSqlSafe, Row};
 
 use super::error::Fault;
-use super::read::{bind_filter, limit};
-use super::sql::{conditions, hit_columns};
+use super::filter::bind_filter;
+use super::filter::conditions;
+use super::read::limit;
+use super::sql::hit_columns;
 use super::{Open, json_numbers, row};
 use crate::domain::Scope;
 use crate::domain::ranking::EntityMention;
 use crate::store::graph::{MOST_MENTIONS, MOST_NAMED};
+use crate::store::statement::bind;
 use crate::store::{ContextQuery, ConversationContext, Result, fields};
 
 /// Entities with one of the names ($2).
@@ -56,13 +59,10 @@ pub(super) async fn read_context(
         .turns
         .iter()
         .map(|turn| serde_json::json!([turn.project, turn.session, turn.number]));
-    let mut statement = sqlx::query(statement(query, &projects))
-        .bind(json_numbers(&projects))
-        .bind(serde_json::Value::from(query.names.as_slice()).to_string())
-        .bind(MOST_NAMED)
-        .bind(MOST_MENTIONS)
-        .bind(limit(query.mentioning))
-        .bind(serde_json::Value::from_iter(turns).to_string());
+    let mut statement = bind!(sqlx::query(statement(query, &projects)) =>
+        json_numbers(&projects), serde_json::Value::from(query.names.as_slice()).to_string(),
+        MOST_NAMED, MOST_MENTIONS, limit(query.mentioning),
+        serde_json::Value::from_iter(turns).to_string());
     for _ in 7..10 {
         statement = statement.bind(None::<i64>);
     }

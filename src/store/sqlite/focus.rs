@@ -12,6 +12,7 @@ use super::tx::SqliteTx;
 use crate::domain::focus::{ArchivedItem, FocusItem, PROJECT_FULL};
 use crate::domain::memory::content_hash;
 use crate::store::rules::{FocusTx, Shelf};
+use crate::store::statement::bind;
 use crate::store::{Result, fields};
 
 impl FocusTx for SqliteTx<'_> {
@@ -20,7 +21,7 @@ impl FocusTx for SqliteTx<'_> {
     }
 
     async fn focus_items(&mut self, session: &str) -> Result<Vec<FocusItem>, Fault> {
-        let query = sqlx::query(sql::ITEMS).bind(self.project).bind(session);
+        let query = bind!(sqlx::query(sql::ITEMS) => self.project, session);
         self.fetch_all(query, fields::focus_item).await
     }
 
@@ -30,11 +31,7 @@ impl FocusTx for SqliteTx<'_> {
         before: Option<i64>,
         most: usize,
     ) -> Result<Vec<ArchivedItem>, Fault> {
-        let query = sqlx::query(sql::ARCHIVED)
-            .bind(self.project)
-            .bind(session)
-            .bind(before)
-            .bind(limit(most));
+        let query = bind!(sqlx::query(sql::ARCHIVED) => self.project, session, before, limit(most));
         self.fetch_all(query, fields::archived_item).await
     }
 
@@ -43,24 +40,15 @@ impl FocusTx for SqliteTx<'_> {
         session: &str,
         id: Uuid,
     ) -> Result<Option<ArchivedItem>, Fault> {
-        let query = sqlx::query(sql::ARCHIVED_ITEM)
-            .bind(self.project)
-            .bind(session)
-            .bind(id);
+        let query = bind!(sqlx::query(sql::ARCHIVED_ITEM) => self.project, session, id);
         self.fetch_optional(query, fields::archived_item).await
     }
 
     async fn insert_item(&mut self, session: &str, item: &mut FocusItem) -> Result<(), Fault> {
-        let query = sqlx::query(sql::INSERT)
-            .bind(self.project)
-            .bind(session)
-            .bind(item.id)
-            .bind(&item.content)
-            .bind(item.importance)
-            .bind(item.created_at.timestamp_micros())
-            .bind(item.touched_at.timestamp_micros())
-            .bind(item.memory)
-            .bind(content_hash(&item.content).to_vec());
+        let query = bind!(sqlx::query(sql::INSERT) =>
+            self.project, session, item.id, &item.content, item.importance,
+            item.created_at.timestamp_micros(), item.touched_at.timestamp_micros(), item.memory,
+            content_hash(&item.content).to_vec());
         let stored = self.fetch_one(query, |row| Ok((row.try_get(0)?, row.try_get(1)?)));
         (item.seq, item.memory) = stored.await?;
         Ok(())
@@ -72,17 +60,10 @@ impl FocusTx for SqliteTx<'_> {
         archived: &mut ArchivedItem,
     ) -> Result<(), Fault> {
         let item = &mut archived.item;
-        let query = sqlx::query(sql::ARCHIVE)
-            .bind(self.project)
-            .bind(session)
-            .bind(item.id)
-            .bind(&item.content)
-            .bind(item.importance)
-            .bind(item.created_at.timestamp_micros())
-            .bind(item.touched_at.timestamp_micros())
-            .bind(item.memory)
-            .bind(archived.archived_at.timestamp_micros())
-            .bind(&archived.reason);
+        let query = bind!(sqlx::query(sql::ARCHIVE) =>
+            self.project, session, item.id, &item.content, item.importance,
+            item.created_at.timestamp_micros(), item.touched_at.timestamp_micros(), item.memory,
+            archived.archived_at.timestamp_micros(), &archived.reason);
         let stored = self.fetch_one(query, |row| Ok((row.try_get(0)?, row.try_get(1)?)));
         (item.seq, item.memory) = stored.await?;
         Ok(())
@@ -94,11 +75,8 @@ impl FocusTx for SqliteTx<'_> {
         importance: f64,
         now: DateTime<Utc>,
     ) -> Result<(), Fault> {
-        let query = sqlx::query(sql::TOUCH)
-            .bind(self.project)
-            .bind(seq)
-            .bind(now.timestamp_micros())
-            .bind(importance);
+        let query = bind!(sqlx::query(sql::TOUCH) =>
+            self.project, seq, now.timestamp_micros(), importance);
         self.execute(query).await.map(drop)
     }
 
@@ -107,19 +85,16 @@ impl FocusTx for SqliteTx<'_> {
             Shelf::Focus => sql::DELETE,
             Shelf::Archive => sql::DELETE_ARCHIVED,
         };
-        let query = sqlx::query(statement).bind(self.project).bind(seq);
+        let query = bind!(sqlx::query(statement) => self.project, seq);
         Ok(self.execute(query).await? > 0)
     }
 
     async fn trim_focus(&mut self, most: i64, now: DateTime<Utc>) -> Result<(), Fault> {
-        let archive = sqlx::query(sql::ARCHIVE_REST)
-            .bind(self.project)
-            .bind(most)
-            .bind(now.timestamp_micros())
-            .bind(PROJECT_FULL);
+        let archive = bind!(sqlx::query(sql::ARCHIVE_REST) =>
+            self.project, most, now.timestamp_micros(), PROJECT_FULL);
         self.execute(archive).await?;
         for statement in [sql::DELETE_REST, sql::DELETE_OLDEST] {
-            let delete = sqlx::query(statement).bind(self.project).bind(most);
+            let delete = bind!(sqlx::query(statement) => self.project, most);
             self.execute(delete).await?;
         }
         Ok(())

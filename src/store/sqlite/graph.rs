@@ -23,6 +23,7 @@ use crate::store::graph::{
     StepQuery, Together,
 };
 use crate::store::rules::{Backend as _, Link, LinkTx};
+use crate::store::statement::bind;
 use crate::store::{Remembered, Result, fields};
 
 /// Factor by which weights become whole numbers, see [`sql::STEPS`].
@@ -41,20 +42,19 @@ impl GraphStore for SqliteStore {
             let projects = json_numbers(&projects);
             let rows = match query {
                 EntityQuery::Numbers(numbers) => {
-                    let query = sqlx::query(sql::BY_NUMBER)
-                        .bind(projects)
-                        .bind(json_numbers(numbers));
+                    let query = bind!(sqlx::query(sql::BY_NUMBER) =>
+                        projects, json_numbers(numbers));
                     let row = query.fetch_one(&mut *connection).await?;
                     let fields: Vec<EntityFields> = row::json(&row, 0)?;
                     let entities: sqlx::Result<_> = fields.into_iter().map(entity_of).collect();
                     return Ok(entities?);
                 }
-                EntityQuery::Keys(keys) => sqlx::query(sql::BY_KEY).bind(projects).bind(json(keys)),
+                EntityQuery::Keys(keys) => bind!(sqlx::query(sql::BY_KEY) => projects, json(keys)),
                 EntityQuery::Words(words) => {
-                    sqlx::query(sql::BY_WORDS).bind(projects).bind(json(words))
+                    bind!(sqlx::query(sql::BY_WORDS) => projects, json(words))
                 }
                 EntityQuery::Newest(most) => {
-                    sqlx::query(sql::NEWEST).bind(projects).bind(limit(*most))
+                    bind!(sqlx::query(sql::NEWEST) => projects, limit(*most))
                 }
                 EntityQuery::List {
                     kind,
@@ -67,13 +67,9 @@ impl GraphStore for SqliteStore {
                     } else {
                         sql::LIST
                     };
-                    sqlx::query(statement)
-                        .bind(projects)
-                        .bind(prefix.clone())
-                        .bind(format!("{prefix}{AFTER_ALL}"))
-                        .bind(after.clone())
-                        .bind(limit(*most))
-                        .bind(kind.clone())
+                    bind!(sqlx::query(statement) =>
+                        projects, prefix.clone(), format!("{prefix}{AFTER_ALL}"), after.clone(),
+                        limit(*most), kind.clone())
                 }
             }
             .fetch_all(&mut *connection)
@@ -88,11 +84,10 @@ impl GraphStore for SqliteStore {
 
     async fn relations(&self, scope: &Scope, numbers: &[i64]) -> Result<Vec<Relation>> {
         self.read("reading relations", scope, async |connection, projects| {
-            let row = sqlx::query(sql::RELATIONS)
-                .bind(json_numbers(&projects))
-                .bind(json_numbers(numbers))
-                .fetch_one(&mut *connection)
-                .await?;
+            let row = bind!(sqlx::query(sql::RELATIONS) =>
+                json_numbers(&projects), json_numbers(numbers))
+            .fetch_one(&mut *connection)
+            .await?;
             let fields: Vec<RelationFields> = row::json(&row, 0)?;
             let relations: sqlx::Result<_> = fields.into_iter().map(relation_of).collect();
             Ok(relations?)
@@ -102,14 +97,11 @@ impl GraphStore for SqliteStore {
 
     async fn steps(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<Step>> {
         self.read("walking the graph", scope, async |connection, projects| {
-            let rows = sqlx::query(sql::STEPS)
-                .bind(json_numbers(&projects))
-                .bind(json_numbers(query.frontier))
-                .bind(query.at.timestamp_micros())
-                .bind(query.kind)
-                .bind(limit(query.most))
-                .fetch_all(&mut *connection)
-                .await?;
+            let rows = bind!(sqlx::query(sql::STEPS) =>
+                json_numbers(&projects), json_numbers(query.frontier), query.at.timestamp_micros(),
+                query.kind, limit(query.most))
+            .fetch_all(&mut *connection)
+            .await?;
             let mut steps = Vec::new();
             for row in &rows {
                 let at: i64 = row.try_get(0)?;
@@ -137,14 +129,11 @@ impl GraphStore for SqliteStore {
 
     async fn between(&self, scope: &Scope, query: &StepQuery<'_>) -> Result<Vec<i64>> {
         self.read("walking the graph", scope, async |connection, projects| {
-            let found: Option<String> = sqlx::query_scalar(sql::AMONG)
-                .bind(json_numbers(&projects))
-                .bind(json_numbers(query.frontier))
-                .bind(query.at.timestamp_micros())
-                .bind(query.kind)
-                .bind(limit(query.most))
-                .fetch_one(&mut *connection)
-                .await?;
+            let found: Option<String> = bind!(sqlx::query_scalar(sql::AMONG) =>
+                json_numbers(&projects), json_numbers(query.frontier), query.at.timestamp_micros(),
+                query.kind, limit(query.most))
+            .fetch_one(&mut *connection)
+            .await?;
             Ok(found
                 .iter()
                 .flat_map(|list| list.split(','))
@@ -163,14 +152,11 @@ impl GraphStore for SqliteStore {
         most: usize,
     ) -> Result<Vec<Mention>> {
         self.read("reading mentions", scope, async |connection, projects| {
-            let rows: Vec<(i64, Uuid, i64)> = sqlx::query_as(sql::MENTIONS)
-                .bind(json_numbers(&projects))
-                .bind(json_numbers(entities))
-                .bind(now.timestamp_micros())
-                .bind(limit(most))
-                .bind(before.unwrap_or(i64::MAX))
-                .fetch_all(&mut *connection)
-                .await?;
+            let rows: Vec<(i64, Uuid, i64)> = bind!(sqlx::query_as(sql::MENTIONS) =>
+                json_numbers(&projects), json_numbers(entities), now.timestamp_micros(),
+                limit(most), before.unwrap_or(i64::MAX))
+            .fetch_all(&mut *connection)
+            .await?;
             Ok(rows.into_iter().map(Into::into).collect())
         })
         .await
@@ -186,13 +172,11 @@ impl GraphStore for SqliteStore {
             "counting what there is about entities",
             scope,
             async |connection, projects| {
-                let rows: Vec<(i64, i64, i64, i64)> = sqlx::query_as(sql::ENTITY_SIZES)
-                    .bind(json_numbers(&projects))
-                    .bind(json_numbers(entities))
-                    .bind(now.timestamp_micros())
-                    .bind(MOST_COUNTED)
-                    .fetch_all(&mut *connection)
-                    .await?;
+                let rows: Vec<(i64, i64, i64, i64)> = bind!(sqlx::query_as(sql::ENTITY_SIZES) =>
+                    json_numbers(&projects), json_numbers(entities), now.timestamp_micros(),
+                    MOST_COUNTED)
+                .fetch_all(&mut *connection)
+                .await?;
                 Ok(rows.into_iter().map(Into::into).collect())
             },
         )
@@ -201,13 +185,10 @@ impl GraphStore for SqliteStore {
 
     async fn mentioned_together(&self, scope: &Scope, entities: &[i64]) -> Result<Together> {
         self.read("reading mentions", scope, async |connection, projects| {
-            let rows: Vec<(Option<i64>, i64)> = sqlx::query_as(sql::TOGETHER)
-                .bind(json_numbers(&projects))
-                .bind(json_numbers(entities))
-                .bind(MOST_MENTIONS)
-                .bind(MOST_TOGETHER)
-                .fetch_all(&mut *connection)
-                .await?;
+            let rows: Vec<(Option<i64>, i64)> = bind!(sqlx::query_as(sql::TOGETHER) =>
+                json_numbers(&projects), json_numbers(entities), MOST_MENTIONS, MOST_TOGETHER)
+            .fetch_all(&mut *connection)
+            .await?;
             Ok(rows.into_iter().collect())
         })
         .await
@@ -295,25 +276,20 @@ impl LinkTx for SqliteTx<'_> {
         &mut self,
         batches: &[&Links],
     ) -> Result<(Vec<Entity>, Vec<Relation>), Fault> {
-        let query = sqlx::query(sql::BY_KEY)
-            .bind(json_numbers(&[self.project]))
-            .bind(json(&graph::list_keys(batches)));
+        let query = bind!(sqlx::query(sql::BY_KEY) =>
+            json_numbers(&[self.project]), json(&graph::list_keys(batches)));
         let entities = self.fetch_all(query, fields::entity).await?;
         let pairs = graph::list_known_pairs(batches, &entities);
         if pairs.is_empty() {
             return Ok((entities, Vec::new()));
         }
-        let query = sqlx::query(sql::BETWEEN)
-            .bind(self.project)
-            .bind(json(&pairs));
+        let query = bind!(sqlx::query(sql::BETWEEN) => self.project, json(&pairs));
         let relations = self.fetch_all(query, fields::relation).await?;
         Ok((entities, relations))
     }
 
     async fn insert_mention(&mut self, memory: i64, entity: i64) -> Result<bool, Fault> {
-        let query = sqlx::query(port_sql::INSERT_MENTION)
-            .bind(memory)
-            .bind(entity);
+        let query = bind!(sqlx::query(port_sql::INSERT_MENTION) => memory, entity);
         Ok(self.execute(query).await? > 0)
     }
 
@@ -327,7 +303,7 @@ impl LinkTx for SqliteTx<'_> {
             (sql::DELETE_ENTITY, &plan.erased_entities),
         ] {
             for number in numbers {
-                let query = sqlx::query(statement).bind(self.project).bind(*number);
+                let query = bind!(sqlx::query(statement) => self.project, *number);
                 self.execute(query).await?;
             }
         }
@@ -348,27 +324,15 @@ impl SqliteTx<'_> {
     async fn write_entity(&mut self, planned: &PlannedEntity) -> Result<i64, Fault> {
         let item = &planned.entity;
         if item.seq == 0 {
-            let query = sqlx::query(sql::INSERT_ENTITY)
-                .bind(self.project)
-                .bind(&item.name)
-                .bind(&planned.key)
-                .bind(graph::name_words(&item.name))
-                .bind(&item.kind)
-                .bind(json(&item.properties))
-                .bind(item.use_count)
-                .bind(micros(item.last_used_at))
-                .bind(item.created_at.timestamp_micros())
-                .bind(item.updated_at.timestamp_micros());
+            let query = bind!(sqlx::query(sql::INSERT_ENTITY) =>
+                self.project, &item.name, &planned.key, graph::name_words(&item.name), &item.kind,
+                json(&item.properties), item.use_count, micros(item.last_used_at),
+                item.created_at.timestamp_micros(), item.updated_at.timestamp_micros());
             return self.fetch_one(query, |row| row.try_get(0)).await;
         }
-        let query = sqlx::query(sql::UPDATE_ENTITY)
-            .bind(self.project)
-            .bind(item.seq)
-            .bind(&item.kind)
-            .bind(json(&item.properties))
-            .bind(item.use_count)
-            .bind(micros(item.last_used_at))
-            .bind(item.updated_at.timestamp_micros());
+        let query = bind!(sqlx::query(sql::UPDATE_ENTITY) =>
+            self.project, item.seq, &item.kind, json(&item.properties), item.use_count,
+            micros(item.last_used_at), item.updated_at.timestamp_micros());
         self.execute(query).await?;
         Ok(item.seq)
     }
@@ -381,30 +345,17 @@ impl SqliteTx<'_> {
     ) -> Result<(), Fault> {
         let item = &planned.relation;
         let query = if item.seq == 0 {
-            sqlx::query(sql::INSERT_RELATION)
-                .bind(self.project)
-                .bind(numbers.get(&planned.from).copied())
-                .bind(numbers.get(&planned.to).copied())
-                .bind(&item.kind)
-                .bind(item.weight)
-                .bind(json(&item.properties))
-                .bind(item.use_count)
-                .bind(now.timestamp_micros())
-                .bind(micros(item.valid_from))
-                .bind(micros(item.valid_to))
-                .bind(item.created_at.timestamp_micros())
-                .bind(item.updated_at.timestamp_micros())
+            bind!(sqlx::query(sql::INSERT_RELATION) =>
+                self.project, numbers.get(&planned.from).copied(),
+                numbers.get(&planned.to).copied(), &item.kind, item.weight, json(&item.properties),
+                item.use_count, now.timestamp_micros(), micros(item.valid_from),
+                micros(item.valid_to), item.created_at.timestamp_micros(),
+                item.updated_at.timestamp_micros())
         } else {
-            sqlx::query(sql::UPDATE_RELATION)
-                .bind(self.project)
-                .bind(item.seq)
-                .bind(item.weight)
-                .bind(json(&item.properties))
-                .bind(item.use_count)
-                .bind(now.timestamp_micros())
-                .bind(micros(item.valid_from))
-                .bind(micros(item.valid_to))
-                .bind(item.updated_at.timestamp_micros())
+            bind!(sqlx::query(sql::UPDATE_RELATION) =>
+                self.project, item.seq, item.weight, json(&item.properties), item.use_count,
+                now.timestamp_micros(), micros(item.valid_from), micros(item.valid_to),
+                item.updated_at.timestamp_micros())
         };
         self.execute(query).await.map(drop)
     }
@@ -417,11 +368,8 @@ impl SqliteTx<'_> {
         numbers: &HashMap<String, i64>,
     ) -> Result<(), Fault> {
         for key in links.list_keys() {
-            let query = sqlx::query(sql::INSERT_MENTION)
-                .bind(self.project)
-                .bind(memory.id)
-                .bind(numbers.get(&key).copied())
-                .bind(memory.created);
+            let query = bind!(sqlx::query(sql::INSERT_MENTION) =>
+                self.project, memory.id, numbers.get(&key).copied(), memory.created);
             self.execute(query).await?;
         }
         Ok(())

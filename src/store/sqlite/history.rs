@@ -9,6 +9,7 @@ use super::error::Fault;
 use super::read::limit;
 use super::{Open, SqliteStore, json_numbers, sql};
 use crate::domain::Scope;
+use crate::store::statement::bind;
 use crate::store::{
     Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS, Result,
     fields,
@@ -43,13 +44,10 @@ async fn history_page(
     query: &HistoryQuery,
 ) -> Result<Vec<HistoryEntry>, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
-    let sizes: Vec<(i64, i64)> = sqlx::query_as(sql::HISTORY_PLACES)
-        .bind(json_numbers(&projects))
-        .bind(query.memory)
-        .bind(query.from)
-        .bind(limit(query.entries))
-        .fetch_all(&mut *connection)
-        .await?;
+    let sizes: Vec<(i64, i64)> = bind!(sqlx::query_as(sql::HISTORY_PLACES) =>
+        json_numbers(&projects), query.memory, query.from, limit(query.entries))
+    .fetch_all(&mut *connection)
+    .await?;
     let mut places = Vec::with_capacity(sizes.len());
     let mut left = query.bytes;
     for (place, size) in sizes {
@@ -91,9 +89,7 @@ async fn remove_expired(
         ),
     ] {
         let Some(before) = before else { continue };
-        let done = sqlx::query(statement)
-            .bind(before.timestamp_micros())
-            .bind(limit(expiry.rows))
+        let done = bind!(sqlx::query(statement) => before.timestamp_micros(), limit(expiry.rows))
             .execute(&mut *connection)
             .await?;
         *count = done.rows_affected();
@@ -106,10 +102,7 @@ pub(super) async fn trim_keys(
     connection: &mut SqliteConnection,
     project: i64,
 ) -> Result<(), Fault> {
-    sqlx::query(sql::TRIM_IDEMPOTENT)
-        .bind(project)
-        .bind(MOST_KEYS)
-        .bind(MOST_KEY_BYTES)
+    bind!(sqlx::query(sql::TRIM_IDEMPOTENT) => project, MOST_KEYS, MOST_KEY_BYTES)
         .execute(connection)
         .await?;
     Ok(())

@@ -14,6 +14,7 @@ mod completion;
 mod context;
 mod error;
 mod file_identity;
+mod filter;
 mod focus;
 mod focus_sql;
 mod foreign;

@@ -16,7 +16,7 @@ use crate::domain::validate::tag_key;
 use crate::domain::{Memory, Scope};
 use crate::store::Result;
 use crate::store::overview::{Facet, FacetValues, OVERVIEW_WINDOW, OverviewStore};
-use crate::store::statement::statements;
+use crate::store::statement::{bind, statements};
 
 /// The newest live memories ($2 of each project of $1).
 macro_rules! newest {
@@ -58,10 +58,8 @@ impl OverviewStore for SqliteStore {
             Facet::EntityType => ENTITY_TYPES,
         };
         self.read("counting values", scope, async |connection, projects| {
-            let query = sqlx::query(statement)
-                .bind(json_numbers(&projects))
-                .bind(OVERVIEW_WINDOW)
-                .bind(limit(most));
+            let query = bind!(sqlx::query(statement) =>
+                json_numbers(&projects), OVERVIEW_WINDOW, limit(most));
             let rows = query.fetch_all(&mut *connection).await?;
             let mut found = FacetValues::default();
             for row in rows {
@@ -87,10 +85,8 @@ impl OverviewStore for SqliteStore {
             async |connection, projects| {
                 let mut found: Vec<Memory> = Vec::new();
                 for project in projects {
-                    let query = sqlx::query(OUTSTANDING)
-                        .bind(project)
-                        .bind(now.timestamp_micros())
-                        .bind(tag.map(tag_key));
+                    let query = bind!(sqlx::query(OUTSTANDING) =>
+                        project, now.timestamp_micros(), tag.map(tag_key));
                     let rows = query.bind(limit(most)).fetch_all(&mut *connection).await?;
                     for row in &rows {
                         found.push(MemoryRow::read(row)?.memory);
@@ -115,9 +111,7 @@ impl SqliteStore {
     /// Tags are compared case-insensitively. Each is shown in its most frequent spelling.
     async fn tags_with_counts(&self, scope: &Scope, most: usize) -> Result<FacetValues> {
         self.read("counting tags", scope, async |connection, projects| {
-            let query = sqlx::query_as(TAGS)
-                .bind(json_numbers(&projects))
-                .bind(OVERVIEW_WINDOW);
+            let query = bind!(sqlx::query_as(TAGS) => json_numbers(&projects), OVERVIEW_WINDOW);
             let rows: Vec<(String, i64)> = query.fetch_all(&mut *connection).await?;
             let mut spellings: BTreeMap<String, BTreeMap<String, i64>> = BTreeMap::new();
             for (tag, uses) in rows {

@@ -13,6 +13,7 @@ use super::error::Fault;
 use super::row::{self, MemoryRow};
 use super::{Open, SqliteStore, hex_ids, json_numbers, review_sql as sql};
 use crate::domain::{Memory, Scope};
+use crate::store::statement::bind;
 use crate::store::{
     Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result,
 };
@@ -33,12 +34,10 @@ impl PastStore for SqliteStore {
             "following what replaced what",
             scope,
             async |connection, projects| {
-                let rows: Vec<(Uuid, Uuid, bool)> = sqlx::query_as(sql::CHAINS)
-                    .bind(json_numbers(&projects))
-                    .bind(hex_ids(ids))
-                    .bind(MOST_LINKS as i64)
-                    .fetch_all(&mut *connection)
-                    .await?;
+                let rows: Vec<(Uuid, Uuid, bool)> = bind!(sqlx::query_as(sql::CHAINS) =>
+                    json_numbers(&projects), hex_ids(ids), MOST_LINKS as i64)
+                .fetch_all(&mut *connection)
+                .await?;
                 Ok(rows
                     .into_iter()
                     .map(|(old, by, holds)| Link { old, by, holds })
@@ -52,12 +51,10 @@ impl PastStore for SqliteStore {
 async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<Changed, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
     let micros = at.timestamp_micros();
-    let sizes: Vec<(i64, i64)> = sqlx::query_as(sql::CHANGED_SINCE)
-        .bind(json_numbers(&projects))
-        .bind(micros)
-        .bind(MOST_CHANGED as i64 + 1)
-        .fetch_all(&mut *connection)
-        .await?;
+    let sizes: Vec<(i64, i64)> = bind!(sqlx::query_as(sql::CHANGED_SINCE) =>
+        json_numbers(&projects), micros, MOST_CHANGED as i64 + 1)
+    .fetch_all(&mut *connection)
+    .await?;
     let mut left = MOST_CHANGED_BYTES as i64;
     let mut fits = |(number, (_, size)): (usize, &(i64, i64))| {
         left -= size;
@@ -106,18 +103,17 @@ async fn read_as_of(
         .collect();
     // A memory that changed between the two statements has no older entry, so its state is unknown, and it is left
     // out.
-    let restored: Vec<Option<Option<Memory>>> = sqlx::query(sql::FIRST_CHANGE)
-        .bind(json_numbers(numbers))
-        .bind(micros)
-        .try_map(|row: SqliteRow| {
-            let (seq, version): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-            let (old, changed_at): (Value, _) = (row::json(&row, 2)?, row::time(&row, 3)?);
-            Ok(memories
-                .remove(&seq)
-                .map(|memory| restore(&memory, version, &old, changed_at)))
-        })
-        .fetch_all(&mut *connection)
-        .await?;
+    let restored: Vec<Option<Option<Memory>>> = bind!(sqlx::query(sql::FIRST_CHANGE) =>
+        json_numbers(numbers), micros)
+    .try_map(|row: SqliteRow| {
+        let (seq, version): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let (old, changed_at): (Value, _) = (row::json(&row, 2)?, row::time(&row, 3)?);
+        Ok(memories
+            .remove(&seq)
+            .map(|memory| restore(&memory, version, &old, changed_at)))
+    })
+    .fetch_all(&mut *connection)
+    .await?;
     Ok(restored.into_iter().flatten().collect())
 }
 

@@ -18,11 +18,13 @@ use super::{SqliteStore, graph_sql, hex_ids, json_numbers, port_sql, sql, word_i
 use crate::domain::name::{name_key, name_words};
 use crate::domain::text::Terms;
 use crate::domain::{History, Memory, Review, Scope};
+use crate::store::memory_columns::read_memory;
 use crate::store::port::{
     EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, PAGE_HISTORY_ENTRIES, Place,
     PortStore, Record, RelationRecord, Section, Snapshot, loaded_with_history, memory_records,
 };
 use crate::store::rules::{Backend as _, Import, ImportTx, MemoryLocation};
+use crate::store::statement::bind;
 use crate::store::{Finding, Result, Store, StoreError, fields};
 
 /// A read transaction on the file.
@@ -70,10 +72,7 @@ impl Snapshot for SqliteSnapshot {
             Section::Archive | Section::Memory => port_sql::ARCHIVE,
             Section::Review => port_sql::REVIEWS,
         };
-        let mut query = sqlx::query(statement)
-            .bind(&self.projects)
-            .bind(after.0)
-            .bind(limit);
+        let mut query = bind!(sqlx::query(statement) => &self.projects, after.0, limit);
         if section == Section::Mention {
             query = query.bind(after.1);
         }
@@ -97,13 +96,11 @@ impl Snapshot for SqliteSnapshot {
     }
 
     async fn history(&mut self, memory: &Memory, after: Place) -> Result<(Vec<History>, Place)> {
-        let rows = sqlx::query(port_sql::HISTORY_AFTER)
-            .bind(memory.seq)
-            .bind(after.0)
-            .bind(PAGE_HISTORY_ENTRIES)
-            .fetch_all(&mut self.connection)
-            .await
-            .map_err(failed)?;
+        let rows = bind!(sqlx::query(port_sql::HISTORY_AFTER) =>
+            memory.seq, after.0, PAGE_HISTORY_ENTRIES)
+        .fetch_all(&mut self.connection)
+        .await
+        .map_err(failed)?;
         let place = match rows.last() {
             Some(row) => Place(row.try_get("place").map_err(failed)?, 0),
             None => after,
@@ -119,16 +116,13 @@ impl Snapshot for SqliteSnapshot {
 
 impl SqliteSnapshot {
     async fn memories(&mut self, after: Place, limit: i64) -> Result<(Vec<Record>, Place)> {
-        let rows = sqlx::query(sql::EXPORT)
-            .bind(&self.projects)
-            .bind(after.0)
-            .bind(limit)
+        let rows = bind!(sqlx::query(sql::EXPORT) => &self.projects, after.0, limit)
             .fetch_all(&mut self.connection)
             .await
             .map_err(failed)?;
         let mut memories = rows
             .iter()
-            .map(fields::memory)
+            .map(read_memory)
             .collect::<sqlx::Result<Vec<_>>>()
             .map_err(failed)?;
         let loaded = self.loaded_with_history(&memories).await?;
@@ -141,9 +135,7 @@ impl SqliteSnapshot {
             .take(loaded)
             .map(|memory| memory.id)
             .collect();
-        let history = sqlx::query(sql::HISTORY)
-            .bind(&self.projects)
-            .bind(hex_ids(&ids))
+        let history = bind!(sqlx::query(sql::HISTORY) => &self.projects, hex_ids(&ids))
             .fetch_all(&mut self.connection)
             .await
             .map_err(failed)?;
@@ -250,10 +242,11 @@ impl ImportTx for SqliteTx<'_> {
     async fn insert_record(&mut self, record: &MemoryRecord, terms: &Terms) -> Result<i64, Fault> {
         let MemoryRecord { memory, history } = record;
         let query = bind_memory(
-            sqlx::query(memory_sql::INSERT_MEMORY),
+            memory_sql::INSERT_MEMORY,
             memory,
             self.project,
             Some(terms.length),
+            None,
         );
         let seq = self.fetch_one(query, |row| row.try_get(0)).await?;
         self.insert_lists(memory.id, &memory.tags, &memory.sources)
@@ -273,24 +266,15 @@ impl ImportTx for SqliteTx<'_> {
     }
 
     async fn find_entity(&mut self, name_key: &str) -> Result<Option<i64>, Fault> {
-        let query = sqlx::query(port_sql::FIND_ENTITY)
-            .bind(self.project)
-            .bind(name_key);
+        let query = bind!(sqlx::query(port_sql::FIND_ENTITY) => self.project, name_key);
         self.fetch_optional(query, |row| row.try_get(0)).await
     }
 
     async fn insert_entity(&mut self, record: &EntityRecord) -> Result<(), Fault> {
-        let query = sqlx::query(graph_sql::INSERT_ENTITY)
-            .bind(self.project)
-            .bind(&record.name)
-            .bind(name_key(&record.name))
-            .bind(name_words(&record.name))
-            .bind(&record.kind)
-            .bind(json(&record.properties))
-            .bind(record.use_count)
-            .bind(micros(record.last_used_at))
-            .bind(record.created_at.timestamp_micros())
-            .bind(record.updated_at.timestamp_micros());
+        let query = bind!(sqlx::query(graph_sql::INSERT_ENTITY) =>
+            self.project, &record.name, name_key(&record.name), name_words(&record.name),
+            &record.kind, json(&record.properties), record.use_count, micros(record.last_used_at),
+            record.created_at.timestamp_micros(), record.updated_at.timestamp_micros());
         self.execute(query).await.map(drop)
     }
 
@@ -300,19 +284,11 @@ impl ImportTx for SqliteTx<'_> {
         from: i64,
         to: i64,
     ) -> Result<bool, Fault> {
-        let query = sqlx::query(port_sql::INSERT_RELATION)
-            .bind(self.project)
-            .bind(from)
-            .bind(to)
-            .bind(&record.kind)
-            .bind(record.weight)
-            .bind(json(&record.properties))
-            .bind(record.use_count)
-            .bind(micros(record.last_used_at))
-            .bind(micros(record.valid_from))
-            .bind(micros(record.valid_to))
-            .bind(record.created_at.timestamp_micros())
-            .bind(record.updated_at.timestamp_micros());
+        let query = bind!(sqlx::query(port_sql::INSERT_RELATION) =>
+            self.project, from, to, &record.kind, record.weight, json(&record.properties),
+            record.use_count, micros(record.last_used_at), micros(record.valid_from),
+            micros(record.valid_to), record.created_at.timestamp_micros(),
+            record.updated_at.timestamp_micros());
         Ok(self.execute(query).await? > 0)
     }
 
@@ -324,36 +300,20 @@ impl ImportTx for SqliteTx<'_> {
                 reason,
             } => (port_sql::INSERT_ARCHIVE, Some(*archived_at), Some(reason)),
         };
-        let query = sqlx::query(statement)
-            .bind(self.project)
-            .bind(record.id)
-            .bind(&record.session)
-            .bind(&record.content)
-            .bind(record.importance)
-            .bind(record.created_at.timestamp_micros())
-            .bind(record.touched_at.timestamp_micros())
-            .bind(micros(archived_at))
-            .bind(reason)
-            .bind(record.memory);
+        let query = bind!(sqlx::query(statement) =>
+            self.project, record.id, &record.session, &record.content, record.importance,
+            record.created_at.timestamp_micros(), record.touched_at.timestamp_micros(),
+            micros(archived_at), reason, record.memory);
         Ok(self.execute(query).await? > 0)
     }
 
     async fn insert_decided_review(&mut self, review: &Review, memory: i64) -> Result<bool, Fault> {
-        let query = sqlx::query(port_sql::INSERT_REVIEW)
-            .bind(self.project)
-            .bind(review.id)
-            .bind(memory)
-            .bind(review.proposal.other())
-            .bind(review.state.as_str())
-            .bind(json(&review.proposal))
-            .bind(&review.actor)
-            .bind(&review.reason)
-            .bind(review.created_at.timestamp_micros())
-            .bind(review.expires_at.timestamp_micros())
-            .bind(&review.decided_by)
-            .bind(micros(review.decided_at))
-            .bind(&review.decision_reason)
-            .bind(review.applied_version);
+        let query = bind!(sqlx::query(port_sql::INSERT_REVIEW) =>
+            self.project, review.id, memory, review.proposal.other(), review.state.as_str(),
+            json(&review.proposal), &review.actor, &review.reason,
+            review.created_at.timestamp_micros(), review.expires_at.timestamp_micros(),
+            &review.decided_by, micros(review.decided_at), &review.decision_reason,
+            review.applied_version);
         Ok(self.execute(query).await? > 0)
     }
 }

@@ -7,9 +7,11 @@ use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::error::Fault;
+use super::filter::bind_filter;
 use super::row::MemoryRow;
 use super::{Open, hex_ids, json_numbers, sql};
 use crate::domain::{Filter, Memory, Scope};
+use crate::store::statement::bind;
 use crate::store::{Counts, Result};
 
 /// Converts a limit for SQLite.
@@ -22,23 +24,6 @@ pub(super) fn indexed(project: i64, term: &str) -> String {
     format!("{project}:{term}")
 }
 
-/// Binds the arguments of [`sql::conditions`]: parameters 10 to 17.
-macro_rules! bind_filter {
-    ($query:expr, $filter:expr) => {{
-        let kinds: Vec<&str> = $filter.kinds.iter().map(|kind| kind.as_str()).collect();
-        $query
-            .bind(serde_json::to_string(&kinds).expect("texts always serialise"))
-            .bind(crate::store::sqlite::tag::tag_keys(&$filter.tags))
-            .bind($filter.session.as_deref())
-            .bind($filter.speaker.as_deref())
-            .bind($filter.since.map(|time| time.timestamp_micros()))
-            .bind($filter.until.map(|time| time.timestamp_micros()))
-            .bind($filter.min_importance)
-            .bind($filter.now.timestamp_micros())
-    }};
-}
-pub(super) use bind_filter;
-
 pub(super) async fn browse(
     open: &Open,
     scope: &Scope,
@@ -47,10 +32,8 @@ pub(super) async fn browse(
     most: usize,
 ) -> Result<Vec<Memory>, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
-    let mut statement = sqlx::query(sql::browse(filter, &projects))
-        .bind(json_numbers(&projects))
-        .bind(before)
-        .bind(limit(most));
+    let mut statement = bind!(sqlx::query(sql::browse(filter, &projects)) =>
+        json_numbers(&projects), before, limit(most));
     for _ in 4..10 {
         statement = statement.bind(None::<i64>);
     }
@@ -83,12 +66,12 @@ pub(super) async fn memories(
     projects: &[i64],
     ids: &[Uuid],
 ) -> Result<Vec<MemoryRow>, Fault> {
-    Ok(sqlx::query(sql::GET)
-        .bind(json_numbers(projects))
-        .bind(hex_ids(ids))
-        .try_map(|row: SqliteRow| MemoryRow::read(&row))
-        .fetch_all(connection)
-        .await?)
+    Ok(
+        bind!(sqlx::query(sql::GET) => json_numbers(projects), hex_ids(ids))
+            .try_map(|row: SqliteRow| MemoryRow::read(&row))
+            .fetch_all(connection)
+            .await?,
+    )
 }
 
 pub(super) async fn counts(open: &Open, scope: &Scope) -> Result<Counts, Fault> {

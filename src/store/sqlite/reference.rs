@@ -8,7 +8,7 @@ use super::read::limit;
 use crate::domain::{IdPart, Scope};
 use crate::store::Result;
 use crate::store::reference::{REFERENT_CHARS, Referable, ReferenceStore, Referent};
-use crate::store::statement::statements;
+use crate::store::statement::{bind, statements};
 
 /// Numbers of the rows of a table whose ID begins with a part (from $2 to $3) or ends with it ($5; the index contains
 /// the last digits, $4). The condition names the project, and the session if there is one.
@@ -70,14 +70,10 @@ impl ReferenceStore for SqliteStore {
             for (part, digits) in parts.iter().enumerate() {
                 let mut referents = Vec::new();
                 for project in &projects {
-                    let mut query = sqlx::query(statement)
-                        .bind(project)
-                        .bind(digits.lowest())
-                        .bind(digits.highest())
-                        .bind(digits.tail().map(str::to_ascii_uppercase))
-                        .bind(digits.suffix().map(str::to_ascii_uppercase))
-                        .bind(limit(most))
-                        .bind(REFERENT_CHARS);
+                    let mut query = bind!(sqlx::query(statement) =>
+                        project, digits.lowest(), digits.highest(),
+                        digits.tail().map(str::to_ascii_uppercase),
+                        digits.suffix().map(str::to_ascii_uppercase), limit(most), REFERENT_CHARS);
                     if let Some(session) = session {
                         query = query.bind(session);
                     }

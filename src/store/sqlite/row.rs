@@ -7,7 +7,8 @@ use sqlx::{Error, Row};
 use uuid::Uuid;
 
 use crate::domain::Memory;
-use crate::store::fields::{self, Fields, decoding_error, plain_fields};
+use crate::store::memory_columns::read_memory;
+use crate::store::row_reader::{Fields, decoding_error, plain_fields};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -52,7 +53,7 @@ impl MemoryRow {
     pub(super) fn read(row: &SqliteRow) -> Result<Self> {
         Ok(Self {
             project: row.try_get("project_id")?,
-            memory: fields::memory(row)?,
+            memory: read_memory(row)?,
         })
     }
 }

@@ -8,12 +8,14 @@ use sqlx::{Row, SqliteConnection};
 
 use super::cache::Generation;
 use super::error::{Fault, too_slow};
-use super::read::{bind_filter, indexed, limit};
+use super::filter::bind_filter;
+use super::read::{indexed, limit};
 use super::{Open, SqliteStore, context, json_numbers, sql, vector, vocabulary};
 use crate::domain::Scope;
 use crate::domain::bm25::{CorpusStats, Lexicon, MAX_DOCUMENT_FREQUENCY, TermScore, score_term};
 use crate::domain::ranking::Hit;
 use crate::domain::spelling::SpellingCandidates;
+use crate::store::statement::bind;
 use crate::store::{
     ContextQuery, ConversationContext, LexicalQuery, Result, SearchStore, SimilarQuery,
     VectorQuery, fields,
@@ -107,11 +109,10 @@ async fn read_stats(
         .filter(|place| counts[*place].is_none())
         .collect();
     let wanted: Vec<&String> = unknown.iter().map(|place| &names[*place]).collect();
-    let rows = sqlx::query(sql::CORPUS_STATS)
-        .bind(json_numbers(projects))
-        .bind(serde_json::to_string(&wanted).expect("texts always serialise"))
-        .fetch_all(connection)
-        .await?;
+    let rows = bind!(sqlx::query(sql::CORPUS_STATS) =>
+        json_numbers(projects), serde_json::to_string(&wanted).expect("texts always serialise"))
+    .fetch_all(connection)
+    .await?;
     let mut stats = CorpusStats {
         document_frequencies: vec![0; terms.len()],
         ..CorpusStats::default()
@@ -172,11 +173,8 @@ async fn search_lexical(
     let (postings, scored) = score_memories(open, &mut connection, &projects, query).await?;
     let order: Vec<i64> = scored.iter().map(|hit| hit.seq).collect();
     let by_seq: HashMap<i64, &Scored> = scored.iter().map(|hit| (hit.seq, hit)).collect();
-    let mut statement = sqlx::query(sql::candidates(&query.filter, &projects))
-        .bind(json_numbers(&projects))
-        .bind(json_numbers(&order))
-        .bind(query.exact.as_slice())
-        .bind(limit(query.limit));
+    let mut statement = bind!(sqlx::query(sql::candidates(&query.filter, &projects)) =>
+        json_numbers(&projects), json_numbers(&order), query.exact.as_slice(), limit(query.limit));
     for _ in 5..10 {
         statement = statement.bind(None::<i64>);
     }

@@ -8,6 +8,7 @@ use super::param::{Query, json, micros};
 use super::{SqliteStore, sql};
 use crate::domain::token::Token;
 use crate::store::rules::TokenTable;
+use crate::store::statement::bind;
 use crate::store::{Result, StoredToken, fields};
 
 impl SqliteStore {
@@ -31,17 +32,12 @@ impl SqliteStore {
                 .execute(&mut *connection)
                 .await?;
             for StoredToken { token, sha256 } in tokens {
-                sqlx::query(sql::INSERT_TOKEN)
-                    .bind(&token.name)
-                    .bind(sha256.as_slice())
-                    .bind(&token.prefix)
-                    .bind(&token.project)
-                    .bind(json(&token.reads))
-                    .bind(token.created_at.timestamp_micros())
-                    .bind(micros(token.expires_at))
-                    .bind(micros(token.revoked_at))
-                    .execute(&mut *connection)
-                    .await?;
+                bind!(sqlx::query(sql::INSERT_TOKEN) =>
+                    &token.name, sha256.as_slice(), &token.prefix, &token.project,
+                    json(&token.reads), token.created_at.timestamp_micros(),
+                    micros(token.expires_at), micros(token.revoked_at))
+                .execute(&mut *connection)
+                .await?;
             }
             Ok(())
         })
@@ -52,14 +48,9 @@ impl SqliteStore {
 impl TokenTable for SqliteStore {
     async fn insert_token(&self, stored: &StoredToken) -> Result<Option<Token>> {
         let token = &stored.token;
-        let query = sqlx::query(sql::CREATE_TOKEN)
-            .bind(&token.name)
-            .bind(stored.sha256.to_vec())
-            .bind(&token.prefix)
-            .bind(&token.project)
-            .bind(json(&token.reads))
-            .bind(token.created_at.timestamp_micros())
-            .bind(micros(token.expires_at));
+        let query = bind!(sqlx::query(sql::CREATE_TOKEN) =>
+            &token.name, stored.sha256.to_vec(), &token.prefix, &token.project, json(&token.reads),
+            token.created_at.timestamp_micros(), micros(token.expires_at));
         self.change_token(query).await
     }
 
@@ -70,18 +61,13 @@ impl TokenTable for SqliteStore {
         prefix: &str,
         now: DateTime<Utc>,
     ) -> Result<Option<Token>> {
-        let query = sqlx::query(sql::ROTATE_TOKEN)
-            .bind(name)
-            .bind(sha256.to_vec())
-            .bind(prefix)
-            .bind(now.timestamp_micros());
+        let query = bind!(sqlx::query(sql::ROTATE_TOKEN) =>
+            name, sha256.to_vec(), prefix, now.timestamp_micros());
         self.change_token(query).await
     }
 
     async fn mark_revoked(&self, name: &str, now: DateTime<Utc>) -> Result<Option<Token>> {
-        let query = sqlx::query(sql::REVOKE_TOKEN)
-            .bind(name)
-            .bind(now.timestamp_micros());
+        let query = bind!(sqlx::query(sql::REVOKE_TOKEN) => name, now.timestamp_micros());
         self.change_token(query).await
     }
 

@@ -13,11 +13,12 @@ use sqlx::{Row, SqliteConnection};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use super::error::Fault;
+use super::filter::bind_filter;
 use super::matrix::Matrix;
-use super::read::bind_filter;
 use super::{Open, SqliteStore, json_numbers, sql, vector_sql};
 use crate::domain::memory::embedded_text;
 use crate::domain::{Episode, Hit, Scope};
+use crate::store::statement::bind;
 use crate::store::{
     Embedded, IndexJob, MemoryKey, Result, StoreError, VectorQuery, VectorStore, fields,
 };
@@ -89,9 +90,7 @@ impl Open {
     async fn read_matrix(&self, model: &str, dimension: usize) -> Result<Matrix, Fault> {
         let mut connection = self.connection().await?;
         let mut matrix = Matrix::new(model, dimension);
-        let mut rows = sqlx::query(vector_sql::VECTORS)
-            .bind(model)
-            .bind(dimension as i64)
+        let mut rows = bind!(sqlx::query(vector_sql::VECTORS) => model, dimension as i64)
             .fetch(&mut *connection);
         while let Some(row) = rows.try_next().await? {
             let (project, memory) = (row.try_get(0)?, row.try_get(1)?);
@@ -157,9 +156,7 @@ impl VectorStore for SqliteStore {
 
     async fn set_queued_model(&self, model: &str) -> Result<()> {
         self.write("writing a note", async |connection, _| {
-            sqlx::query(sql::SET_META)
-                .bind(MODEL)
-                .bind(model)
+            bind!(sqlx::query(sql::SET_META) => MODEL, model)
                 .execute(connection)
                 .await?;
             Ok(())
@@ -179,13 +176,10 @@ impl VectorStore for SqliteStore {
                 .fetch_one(&mut *connection)
                 .await?;
             let Some(end) = end else { return Ok(None) };
-            sqlx::query(vector_sql::QUEUE_MISSING)
-                .bind(model.map(|(id, _)| id))
-                .bind(after)
-                .bind(end)
-                .bind(model.map(|(_, dimension)| dimension as i64))
-                .execute(&mut *connection)
-                .await?;
+            bind!(sqlx::query(vector_sql::QUEUE_MISSING) =>
+                model.map(|(id, _)| id), after, end, model.map(|(_, dimension)| dimension as i64))
+            .execute(&mut *connection)
+            .await?;
             Ok(Some(MemoryKey {
                 project: 0,
                 seq: end,
@@ -199,11 +193,10 @@ impl VectorStore for SqliteStore {
         let open = self.opened()?;
         self.bounded("reading the index queue", async {
             let mut connection = open.connection().await?;
-            let rows = sqlx::query(vector_sql::CLAIM)
-                .bind(now.timestamp_micros())
-                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-                .fetch_all(&mut *connection)
-                .await?;
+            let rows = bind!(sqlx::query(vector_sql::CLAIM) =>
+                now.timestamp_micros(), i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&mut *connection)
+            .await?;
             Ok(rows.iter().map(job).collect::<sqlx::Result<_>>()?)
         })
         .await
@@ -223,11 +216,10 @@ impl VectorStore for SqliteStore {
                     let mut saved = Vec::new();
                     for memory in embedded {
                         let seq = memory.key.seq;
-                        let unchanged: bool = sqlx::query_scalar(vector_sql::UNCHANGED)
-                            .bind(seq)
-                            .bind(memory.version)
-                            .fetch_one(&mut *connection)
-                            .await?;
+                        let unchanged: bool = bind!(sqlx::query_scalar(vector_sql::UNCHANGED) =>
+                            seq, memory.version)
+                        .fetch_one(&mut *connection)
+                        .await?;
                         if !unchanged {
                             continue;
                         }
@@ -236,15 +228,11 @@ impl VectorStore for SqliteStore {
                             .execute(&mut *connection)
                             .await?;
                         for (chunk, vector) in memory.vectors.iter().enumerate() {
-                            sqlx::query(vector_sql::INSERT_EMBEDDING)
-                                .bind(seq)
-                                .bind(model)
-                                .bind(chunk as i64)
-                                .bind(vector.len() as i64)
-                                .bind(bytes(vector))
-                                .bind(now.timestamp_micros())
-                                .execute(&mut *connection)
-                                .await?;
+                            bind!(sqlx::query(vector_sql::INSERT_EMBEDDING) =>
+                                seq, model, chunk as i64, vector.len() as i64, bytes(vector),
+                                now.timestamp_micros())
+                            .execute(&mut *connection)
+                            .await?;
                         }
                         sqlx::query(sql::DELETE_JOB)
                             .bind(seq)
@@ -290,12 +278,10 @@ impl VectorStore for SqliteStore {
     ) -> Result<()> {
         let memories: Vec<i64> = keys.iter().map(|key| key.seq).collect();
         self.write("postponing an index job", async |connection, _| {
-            sqlx::query(vector_sql::POSTPONE)
-                .bind(json_numbers(&memories))
-                .bind(not_before.timestamp_micros())
-                .bind(error)
-                .execute(connection)
-                .await?;
+            bind!(sqlx::query(vector_sql::POSTPONE) =>
+                json_numbers(&memories), not_before.timestamp_micros(), error)
+            .execute(connection)
+            .await?;
             Ok(())
         })
         .await
@@ -369,10 +355,8 @@ async fn compare_exactly(
     memories: &[i64],
     found: &mut HashMap<i64, Hit>,
 ) -> Result<(), Fault> {
-    let mut statement = sqlx::query(vector_sql::nearest(&query.filter, projects))
-        .bind(json_numbers(projects))
-        .bind(json_numbers(memories))
-        .bind(&query.model);
+    let mut statement = bind!(sqlx::query(vector_sql::nearest(&query.filter, projects)) =>
+        json_numbers(projects), json_numbers(memories), &query.model);
     for _ in 4..10 {
         statement = statement.bind(None::<i64>);
     }

@@ -2,7 +2,8 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::sql::{conditions, hit_columns};
+use super::filter::conditions;
+use super::sql::hit_columns;
 use crate::domain::Filter;
 
 /// The vectors of a model, for the copy in memory.

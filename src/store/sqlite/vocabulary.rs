@@ -14,6 +14,7 @@ use crate::domain::spelling::{
     BEYOND, MOST_PER_PREFIX, MOST_UNKNOWN, SpellingCandidates, VocabularyMatch,
 };
 use crate::store::Result;
+use crate::store::statement::bind;
 
 /// Returns the matches of the `unknown` candidates, longest terms first.
 pub(super) async fn find_matches(
@@ -70,9 +71,7 @@ async fn keep_existing(
         .follow_vocabulary()
         .filter(|_| start.elapsed() < PATIENCE)
     {
-        let row = sqlx::query(sql::VOCABULARY_PORTION)
-            .bind(from)
-            .bind(limit(PORTION))
+        let row = bind!(sqlx::query(sql::VOCABULARY_PORTION) => from, limit(PORTION))
             .fetch_one(&mut *connection)
             .await?;
         let all: Option<String> = row.try_get(0)?;
@@ -106,12 +105,10 @@ async fn list_beginning(
     let mut all = BTreeSet::new();
     for project in projects {
         let from = indexed(*project, prefix);
-        let found: Vec<String> = sqlx::query_scalar(sql::VOCABULARY)
-            .bind(&from)
-            .bind(format!("{from}{BEYOND}"))
-            .bind(limit(MOST_PER_PREFIX))
-            .fetch_all(&mut *connection)
-            .await?;
+        let found: Vec<String> = bind!(sqlx::query_scalar(sql::VOCABULARY) =>
+            &from, format!("{from}{BEYOND}"), limit(MOST_PER_PREFIX))
+        .fetch_all(&mut *connection)
+        .await?;
         let project = indexed(*project, "");
         all.extend(
             found

@@ -18,6 +18,7 @@ use crate::domain::memory::indexed_text;
 use crate::domain::text::Terms;
 use crate::domain::{Analyzer, Memory};
 use crate::store::Result;
+use crate::store::statement::bind;
 
 /// Number of memories that a rebuild reads per statement.
 const REBUILD_PAGE: i64 = 500;
@@ -84,9 +85,7 @@ pub(super) async fn add_terms(
     delta
         .terms
         .extend(terms.counts.keys().map(|term| (indexed(project, term), 1)));
-    sqlx::query(sql::INSERT_TERMS)
-        .bind(seq)
-        .bind(index_entry(project, terms))
+    bind!(sqlx::query(sql::INSERT_TERMS) => seq, index_entry(project, terms))
         .execute(&mut *connection)
         .await?;
     resize(connection, project, 1, i64::from(terms.length)).await
@@ -104,9 +103,7 @@ pub(super) async fn remove_terms(
     delta
         .terms
         .extend(terms.counts.keys().map(|term| (indexed(project, term), -1)));
-    sqlx::query(sql::DELETE_TERMS)
-        .bind(seq)
-        .bind(index_entry(project, terms))
+    bind!(sqlx::query(sql::DELETE_TERMS) => seq, index_entry(project, terms))
         .execute(&mut *connection)
         .await?;
     resize(connection, project, -1, -i64::from(terms.length)).await
@@ -118,10 +115,7 @@ async fn resize(
     documents: i64,
     length: i64,
 ) -> Result<(), Fault> {
-    sqlx::query(sql::RESIZE)
-        .bind(project)
-        .bind(documents)
-        .bind(length)
+    bind!(sqlx::query(sql::RESIZE) => project, documents, length)
         .execute(connection)
         .await?;
     Ok(())
@@ -137,9 +131,7 @@ async fn write_mark(
     key: &str,
     value: &str,
 ) -> Result<(), Fault> {
-    sqlx::query(sql::SET_META)
-        .bind(key)
-        .bind(value)
+    bind!(sqlx::query(sql::SET_META) => key, value)
         .execute(connection)
         .await?;
     Ok(())
@@ -208,9 +200,7 @@ async fn index_all(
     let (mut after, mut indexed) = (0_i64, 0_u64);
     let mut reported = Instant::now();
     loop {
-        let rows = sqlx::query(sql::LIVE)
-            .bind(after)
-            .bind(REBUILD_PAGE)
+        let rows = bind!(sqlx::query(sql::LIVE) => after, REBUILD_PAGE)
             .fetch_all(&mut *connection)
             .await?;
         if rows.is_empty() {
@@ -243,9 +233,7 @@ async fn index_one(
         &mut Delta::default(),
     )
     .await?;
-    sqlx::query(sql::SET_LENGTH)
-        .bind(row.memory.seq)
-        .bind(i64::from(terms.length))
+    bind!(sqlx::query(sql::SET_LENGTH) => row.memory.seq, i64::from(terms.length))
         .execute(connection)
         .await?;
     Ok(())

@@ -10,12 +10,11 @@ use uuid::Uuid;
 
 use super::cache::Delta;
 use super::error::{Fault, is_damage, name_disk};
-use super::memory_sql::{self, bind_memory};
+use super::memory_sql::{self, Beside, bind_memory};
 use super::merge::merges;
-use super::param::json;
+use super::param::{json, tag_keys};
 use super::read::indexed;
 use super::row;
-use super::tag::tag_keys;
 use super::tx::{SqliteTx, own_project};
 use super::word_index::index_entry;
 use super::{Open, Writer, hex_ids, json_numbers, sql};
@@ -25,6 +24,7 @@ use crate::store::rules::{
     ChangeRecord, ChangeTx, LinkTx, MemoryChange, check_usage, plan_links, refuse_protected,
     require_all, require_sources, rewrite_memory,
 };
+use crate::store::statement::bind;
 use crate::store::{Limits, Remember, Remembered, Result, StoreError, replayable};
 
 impl Open {
@@ -191,12 +191,9 @@ impl SqliteTx<'_> {
         let Some(idempotency) = &command.idempotency else {
             return Ok(());
         };
-        let query = sqlx::query(sql::INSERT_IDEMPOTENT)
-            .bind(self.project)
-            .bind(&idempotency.key)
-            .bind(idempotency.request_hash.to_vec())
-            .bind(json(&replayable(answer)))
-            .bind(command.now.timestamp_micros());
+        let query = bind!(sqlx::query(sql::INSERT_IDEMPOTENT) =>
+            self.project, &idempotency.key, idempotency.request_hash.to_vec(),
+            json(&replayable(answer)), command.now.timestamp_micros());
         self.execute(query).await?;
         super::history::trim_keys(self.connection, self.project).await
     }
@@ -247,9 +244,7 @@ impl SqliteTx<'_> {
         let Some(idempotency) = &command.idempotency else {
             return Ok(None);
         };
-        let query = sqlx::query(sql::IDEMPOTENT)
-            .bind(self.project)
-            .bind(&idempotency.key);
+        let query = bind!(sqlx::query(sql::IDEMPOTENT) => self.project, &idempotency.key);
         let found: Option<(Vec<u8>, Vec<Uuid>)> = self
             .fetch_optional(query, |row| Ok((row.try_get(0)?, row::ids(row, 1)?)))
             .await?;
@@ -335,9 +330,7 @@ impl SqliteTx<'_> {
         if hashes.is_empty() {
             return Ok(equal);
         }
-        let query = sqlx::query(sql::EQUAL)
-            .bind(self.project)
-            .bind(json(&hashes));
+        let query = bind!(sqlx::query(sql::EQUAL) => self.project, json(&hashes));
         let found: Vec<(Uuid, Kind, Vec<u8>, Option<i64>)> = self
             .fetch_all(query, |row| {
                 Ok((
@@ -368,10 +361,7 @@ impl SqliteTx<'_> {
         turn: i64,
         superseded: &[Memory],
     ) -> Result<Option<(Uuid, [u8; 32])>, Fault> {
-        let query = sqlx::query(sql::TURN)
-            .bind(self.project)
-            .bind(session)
-            .bind(turn);
+        let query = bind!(sqlx::query(sql::TURN) => self.project, session, turn);
         let found: Option<(Uuid, Vec<u8>)> = self
             .fetch_optional(query, |row| Ok((row.try_get(0)?, row.try_get(1)?)))
             .await?;
@@ -389,14 +379,17 @@ impl SqliteTx<'_> {
     ) -> Result<(), Fault> {
         let memory = item.as_stored(self.scope.project(), now);
         let length = Some(analyzed.terms.length);
+        let beside = Beside {
+            actor: self.scope.actor(),
+            index_entry: index_entry(self.project, &analyzed.terms),
+        };
         let query = bind_memory(
-            sqlx::query(memory_sql::REMEMBER),
+            memory_sql::REMEMBER,
             &memory,
             self.project,
             length,
-        )
-        .bind(self.scope.actor())
-        .bind(index_entry(self.project, &analyzed.terms));
+            Some(beside),
+        );
         self.execute(query).await?;
         self.insert_lists(item.id, &item.tags, &item.sources).await
     }
@@ -409,7 +402,7 @@ impl SqliteTx<'_> {
         sources: &[Uuid],
     ) -> Result<(), Fault> {
         if !tags.is_empty() {
-            let query = sqlx::query(sql::INSERT_TAGS).bind(id).bind(tag_keys(tags));
+            let query = bind!(sqlx::query(sql::INSERT_TAGS) => id, tag_keys(tags));
             self.execute(query).await?;
         }
         if !sources.is_empty() {
@@ -496,11 +489,9 @@ pub(super) async fn note_recalled(
     now: DateTime<Utc>,
 ) -> Result<(), Fault> {
     let projects = open.readable(scope, connection).await?;
-    sqlx::query(sql::NOTE_RECALLED)
-        .bind(json_numbers(&projects))
-        .bind(hex_ids(ids))
-        .bind(now.timestamp_micros())
-        .execute(connection)
-        .await?;
+    bind!(sqlx::query(sql::NOTE_RECALLED) =>
+        json_numbers(&projects), hex_ids(ids), now.timestamp_micros())
+    .execute(connection)
+    .await?;
     Ok(())
 }

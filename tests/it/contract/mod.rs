@@ -16,11 +16,11 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use cognitive_memory_mcp::domain::bm25::{CorpusStats, TermScore, WeightedTerm, select_terms};
 use cognitive_memory_mcp::domain::conversation::{HitContext, Turn};
-use cognitive_memory_mcp::domain::memory::{Stated, content_hash, indexed_text};
+use cognitive_memory_mcp::domain::memory::{content_hash, indexed_text};
 use cognitive_memory_mcp::domain::spelling::Substitute;
 use cognitive_memory_mcp::domain::{
-    AnalyzedMemory, Analyzer, Clock, Episode, Filter, History, Hit, Kind, Language, Links, Memory,
-    NewMemory, ObjectText, Scope, SystemClock, UsageStats,
+    AnalyzedMemory, Analyzer, Clock, Episode, Filter, History, Hit, Kind, Language, Memory,
+    NewMemory, Scope, SystemClock, UsageStats,
 };
 use cognitive_memory_mcp::store::{
     ForgetMode, HistoryEntry, HistoryQuery, LexicalQuery, Remember, Remembered, Store, StoreError,
@@ -230,22 +230,10 @@ pub(crate) fn new_id() -> Uuid {
 pub(crate) fn note(content: &str) -> NewMemory {
     NewMemory {
         id: new_id(),
-        kind: Kind::Note,
         content: content.to_owned(),
-        tags: Vec::new(),
         importance: 0.5,
-        metadata: ObjectText::default(),
         occurred_at: at(-60),
-        valid_until: None,
-        session: None,
-        turn: None,
-        speaker: None,
-        episode: None,
-        sources: Vec::new(),
-        supersedes: Vec::new(),
-        links: Links::default(),
-        protected: false,
-        stated: Stated::default(),
+        ..NewMemory::default()
     }
 }
 

@@ -454,19 +454,14 @@ impl Model {
             created_at: at(now),
             updated_at: at(now),
             valid_until: item.valid_until,
-            superseded_by: None,
-            deleted_at: None,
             version: 1,
             session: item.session.clone(),
             turn: item.turn,
             speaker: item.speaker.clone(),
             episode: item.episode.clone(),
             sources,
-            recall_count: 0,
-            last_recalled_at: None,
-            helpful: 0,
-            not_helpful: 0,
             protected: item.protected,
+            ..Memory::default()
         });
         self.note(item.id, 1, Change::Created, None, now, None);
         self.created.push(item.id);

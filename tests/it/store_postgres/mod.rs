@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use cognitive_memory_mcp::domain::bm25::{POSTING_BUDGET, select_terms};
-use cognitive_memory_mcp::domain::memory::{Patch, Stated, content_hash};
+use cognitive_memory_mcp::domain::memory::{Patch, content_hash};
 use cognitive_memory_mcp::domain::spelling::list_candidates;
 use cognitive_memory_mcp::domain::{
-    Analyzer, Change, Filter, Hit, Kind, Language, Links, NewMemory, ObjectText, Scope,
+    Analyzer, Change, Filter, Hit, Kind, Language, NewMemory, Scope,
 };
 use cognitive_memory_mcp::store::postgres::{PostgresStore, VectorSearch};
 use cognitive_memory_mcp::store::{
@@ -18,7 +18,7 @@ use cognitive_memory_mcp::store::{
     VectorStore as _,
 };
 use futures_util::future::join_all;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgTypeInfo};
 use sqlx::{AssertSqlSafe, Connection, Executor, SqlSafeStr};
 use uuid::Uuid;
 
@@ -68,22 +68,10 @@ fn scope() -> Scope {
 fn note(content: impl Into<String>) -> NewMemory {
     NewMemory {
         id: id(),
-        kind: Kind::Note,
         content: content.into(),
-        tags: Vec::new(),
         importance: 0.5,
-        metadata: ObjectText::default(),
         occurred_at: now(),
-        valid_until: None,
-        session: None,
-        turn: None,
-        speaker: None,
-        episode: None,
-        sources: Vec::new(),
-        supersedes: Vec::new(),
-        links: Links::default(),
-        protected: false,
-        stated: Stated::default(),
+        ..NewMemory::default()
     }
 }
 
@@ -127,15 +115,43 @@ async fn prepared() -> (Database, PostgresStore) {
     (database, store)
 }
 
+/// The types of the projects, the filter and the parameters reserved for it.
+fn reserved_types() -> Vec<PgTypeInfo> {
+    let (texts, text) = (type_of::<Vec<String>>(), type_of::<String>());
+    let (time, flag) = (type_of::<DateTime<Utc>>(), type_of::<bool>());
+    let mut types = vec![texts.clone(), texts.clone(), texts, text.clone(), text];
+    types.extend([
+        time.clone(),
+        time.clone(),
+        type_of::<f64>(),
+        flag.clone(),
+        time,
+    ]);
+    types.push(type_of::<i32>());
+    types.resize(20, flag);
+    types
+}
+
+fn type_of<T: sqlx::Type<sqlx::Postgres>>() -> PgTypeInfo {
+    T::type_info()
+}
+
 #[tokio::test]
 async fn every_statement_can_be_prepared() {
     needs!(Postgres);
     let (database, _store) = prepared().await;
     let mut connection = database.connection().await;
+    let reserved = reserved_types();
     for (name, sql) in PostgresStore::statements() {
         let statement = AssertSqlSafe(*sql).into_sql_str();
+        // PostgreSQL cannot infer the types of reserved parameters that no condition uses yet.
+        let types = if sql.contains("$21") {
+            &reserved[..]
+        } else {
+            &[]
+        };
         connection
-            .prepare(statement)
+            .prepare_with(statement, types)
             .await
             .unwrap_or_else(|error| panic!("{name}: {error}"));
     }
