@@ -27,7 +27,7 @@ use crate::mcp::{Identity, MemoryServer};
 
 /// A body without new bytes for this time is abandoned.
 const STALL: Duration = Duration::from_secs(10);
-/// The same for a body that is refused anyway: the rest of it is only read for the ID.
+/// A body that is refused anyway is answered after this time without new bytes, because its rest is only read for the ID.
 const REFUSED_STALL: Duration = Duration::from_millis(500);
 /// Maximum number of bytes of a refused body that are still read, so that its client sees the answer with the ID from
 /// its end.

@@ -225,7 +225,7 @@ pub(super) fn word_index_finding(disagreement: Disagreement, remedy: &str) -> Op
     })
 }
 
-/// What the numbers of index entries show, in words.
+/// Describes a difference between the numbers of index entries and memories.
 pub(super) fn describe_index_counts(missing: i64, stray: i64, corpus: i64) -> String {
     format!(
         "the word index disagrees with the memories: {} {} missing, entries of {} are left over, and the totals of {} {} \
