@@ -13,14 +13,16 @@ use super::discovery::Endpoint;
 use super::files::{create_private_folder, file_error};
 use super::open_store::{OpenedStore, create_store, explain_in_use};
 use super::output::{print_note, print_result, progress_bar, to_json};
+use super::service::OWNER;
 use super::service_client::{Memory, Service};
 use super::terminal::{Terminal, entries, strings};
-use super::{Failure, INTERNAL, USAGE, fail, load_settings, service, start_runtime};
+use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, fail, load_settings, service, start_runtime};
 use crate::config::{Auth, Credential, Database, Embedding, Settings, Sources, sha256};
 use crate::domain::count::{count_of, verb_for};
+use crate::domain::ranking::Calibration;
 use crate::domain::scope::DEFAULT_PROJECT;
-use crate::domain::{Clock, SystemClock};
-use crate::engine::{Engine, fresh_token};
+use crate::domain::{Clock, Scope, SystemClock};
+use crate::engine::{Call, Engine, fresh_token};
 use crate::eval::report::{Target, is_doubtful, says_nothing};
 use crate::eval::{
     Asked, Baseline, Came, CorpusItem, Mistakes, Question, Report, golden, read_corpus,
@@ -44,7 +46,9 @@ const IDS: usize = 200;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Wait for the embedder after which a note is printed.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Maximum number of characters of a hit of a failed question.
+/// Memories that are compared with each question to calibrate a model.
+const MOST_COMPARED: usize = 1_000;
+/// Characters of a hit that are shown of a question that failed.
 const SHOWN_CHARS: usize = 160;
 
 #[derive(Args)]
@@ -78,6 +82,9 @@ pub(super) struct EvalArgs {
     /// Save the metrics to this file, for --baseline
     #[arg(long, value_name = "FILE")]
     save_baseline: Option<PathBuf>,
+    /// Fit the calibration of the embedding model to the questions, measure with it, and print the setting
+    #[arg(long, requires = "corpus", conflicts_with = "baseline")]
+    calibrate: bool,
     /// Also list this number of the worst questions with their hits
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     failures: usize,
@@ -305,6 +312,7 @@ fn is_by_words_alone(answer: &Value) -> bool {
 
 fn judge_answer(question: &Question, answer: &Value, took: Duration) -> Asked {
     let mut open: Vec<&String> = question.expected.iter().collect();
+    let mut first_version = None;
     let came = entries(answer, "hits").take(DEPTH).map(|hit| {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let (id, key, content) = (
@@ -313,7 +321,11 @@ fn judge_answer(question: &Question, answer: &Value, took: Duration) -> Asked {
             text(&hit["content"]),
         );
         let names = [&id, &key, &content];
-        // Each expected memory counts once.
+        let is_named = |entry: &String| names.iter().any(|name| name.as_ref() == Some(entry));
+        if first_version.is_none() && question.versions.iter().any(is_named) {
+            first_version = Some(question.expected.iter().any(is_named));
+        }
+        // Each expected one counts once.
         let place = open
             .iter()
             .position(|entry| names.iter().any(|name| name.as_ref() == Some(*entry)));
@@ -330,16 +342,51 @@ fn judge_answer(question: &Question, answer: &Value, took: Duration) -> Asked {
             content: content.unwrap_or_default(),
         }
     });
+    let came: Vec<Came> = came.collect();
     Asked {
+        right_version: (!question.versions.is_empty()).then_some(first_version.unwrap_or(false)),
         line: question.line,
         query: question.ask.query.clone().unwrap_or_default(),
         group: question.group.clone(),
         expected: question.expected.clone(),
-        came: came.collect(),
+        came,
         told_nothing: says_nothing(answer),
         doubted: is_doubtful(answer),
         millis: took.as_secs_f64() * 1_000.0,
     }
+}
+
+/// Fits the calibration to the answerable questions, uses it from now on, and prints it as a setting.
+async fn calibrate_model(engine: &Engine, plan: &Plan, memories: usize) -> Result<(), Failure> {
+    let call = Call::new(Scope::new(DEFAULT_PROJECT, OWNER));
+    let answerable = plan
+        .questions
+        .iter()
+        .filter(|question| !question.expected.is_empty());
+    let mut cosines = Vec::new();
+    for query in answerable.filter_map(|question| question.ask.query.as_deref()) {
+        let nearest = engine
+            .list_cosines(&call, query, memories.min(MOST_COMPARED))
+            .await;
+        cosines.push(nearest.map_err(|reason| {
+            Failure::new(
+                UNAVAILABLE,
+                anyhow::anyhow!("--calibrate needs embeddings: {reason}"),
+            )
+        })?);
+    }
+    let Some(calibration) = Calibration::fit(&cosines) else {
+        fail!(
+            USAGE,
+            "--calibrate: expected embeddings and a corpus of at least 9 memories whose cosines to the questions differ"
+        );
+    };
+    engine.set_calibration(calibration);
+    print_note(&format!(
+        "MEMORY_MODEL_CALIBRATION={calibration} was fitted to {}; the report was measured with it",
+        count_of(cosines.len() as u64, "question")
+    ));
+    Ok(())
 }
 
 /// A temporary folder, removed with the value.
@@ -394,6 +441,9 @@ fn in_process(
             load_corpus(&memory, &engine, &name_of(args.corpus.as_deref().unwrap_or(Path::new("corpus"))), corpus).await?;
             let embeds = !matches!(settings.embedding, Embedding::None);
             wait_for_index(&memory, &readiness, embeds, Duration::from_secs(args.patience)).await?;
+            if args.calibrate {
+                calibrate_model(&engine, plan, corpus.len()).await?;
+            }
             measure_recall(&memory, plan).await
         };
         let report = tokio::select! {
@@ -567,9 +617,10 @@ async fn wait_for_index(
                     .get_or_insert_with(|| progress_bar("indexing", total, false))
                     .set_position(total.saturating_sub(backlog));
             } else if start.elapsed() > SILENCE && !told {
-                print_note(
-                    "waiting for the embedding model; MEMORY_EMBEDDER=none measures recall by words alone",
-                );
+                print_note(&format!(
+                    "waiting for the embedding model ({}); MEMORY_EMBEDDER=none measures recall by words alone",
+                    describe_checks(readiness)
+                ));
                 told = true;
             }
             tokio::time::sleep(PAUSE).await;
@@ -580,13 +631,20 @@ async fn wait_for_index(
         Ok(())
     };
     tokio::time::timeout(patience, work).await.unwrap_or_else(|_| {
-        let report = readiness.report();
-        let state = report.checks.iter().map(|(name, check)| format!("{name}: {}", check.detail));
         fail!(UNAVAILABLE, "the embeddings are not complete after {} s ({}); --patience waits longer, MEMORY_EMBEDDER=none measures recall \
              by words alone",
             patience.as_secs(),
-            state.collect::<Vec<_>>().join("; "))
+            describe_checks(readiness))
     })
+}
+
+fn describe_checks(readiness: &Readiness) -> String {
+    let report = readiness.report();
+    let state = report
+        .checks
+        .iter()
+        .map(|(name, check)| format!("{name}: {}", check.detail));
+    state.collect::<Vec<_>>().join("; ")
 }
 
 fn draw_report(report: &Report, failures: usize) -> String {

@@ -9,7 +9,8 @@ use super::output::print_result;
 use super::{CONFIGURATION, Failure, UNAVAILABLE, control, fail, load_settings, start_runtime};
 use crate::config::{Embedding, Settings, Sources};
 use crate::domain::count::{count_of, verb_for};
-use crate::embed::fetch::{FetchError, Meter, Plan, State, known_models};
+use crate::embed::catalog::{KNOWN_MODELS, KnownModel, find_model};
+use crate::embed::fetch::{FetchError, Meter, Plan, State};
 use crate::engine::EngineError;
 use crate::store::StoreError;
 
@@ -19,7 +20,7 @@ pub(super) enum ModelCommand {
     Fetch,
     /// Check every file of the configured model; exit code 1 if one is missing or damaged
     Verify,
-    /// List the known models and where they are stored
+    /// List the known models with their properties, and whether they are on this machine
     List,
     /// Copy the configured model to a new folder with word embeddings of 16 bits, to be named in MEMORY_MODEL_SOURCE
     Compact {
@@ -41,7 +42,7 @@ pub(super) fn model_plan(settings: &Settings) -> Option<Plan> {
             model: model.clone(),
             dir: dir.clone(),
             source: source.clone(),
-            hub: hub.clone(),
+            hub: Some(hub.clone()),
         }),
         Embedding::None | Embedding::Http { .. } => None,
     }
@@ -95,30 +96,77 @@ pub(super) fn run(command: ModelCommand, sources: &Sources) -> Result<u8, Failur
             })))
         }
         ModelCommand::List => {
-            let mut models = known_models();
-            if !models.contains(&plan.id()) {
-                models.push(plan.id());
-            }
-            let mut text = String::new();
-            for model in models {
-                let chosen = model == plan.id();
-                let one = Plan {
-                    model: model.to_owned(),
-                    source: plan.source.clone().filter(|_| chosen),
-                    ..plan.clone()
-                };
-                let here = one.folder().join("model.safetensors").is_file();
-                let mark = if chosen { "*" } else { " " };
-                let place = if here {
-                    one.folder().display().to_string()
-                } else {
-                    "not here".to_owned()
-                };
-                text.push_str(&format!("{mark} {model}  {place}\n"));
-            }
-            print_result(&text)?;
+            print_result(&list_models(&plan))?;
             Ok(0)
         }
+    }
+}
+
+/// Draws a table of the known models and the configured one, which has a mark.
+fn list_models(plan: &Plan) -> String {
+    let mut text = format!(
+        "  {:<38} {:>6}  {:<11} {:<10} {}\n",
+        "NAME", "SIZE", "LANGUAGES", "CALIBRATED", "HERE"
+    );
+    for known in &KNOWN_MODELS {
+        let size = format!("{} MB", known.megabytes);
+        let calibrated = known
+            .calibration
+            .map_or_else(|| "no".to_owned(), |it| it.to_string());
+        text.push_str(&format!(
+            "{} {:<38} {size:>6}  {:<11} {calibrated:<10} {}\n",
+            mark(plan, known.id()),
+            known.name,
+            known.languages,
+            locate_model(plan, known.id()),
+        ));
+        text.push_str(&format!("    {}\n", describe_model(known)));
+    }
+    if find_model(&plan.model).is_none() {
+        let (id, place) = (plan.id(), locate_model(plan, plan.id()));
+        text.push_str(&format!(
+            "* {id:<38} {:>6}  {:<11} {:<10} {place}\n",
+            "", "", "no"
+        ));
+    }
+    text
+}
+
+fn describe_model(known: &KnownModel) -> String {
+    let mut parts = vec![
+        known.repository.to_owned(),
+        format!("{} dimensions", known.dimension),
+        format!("pooling: {}", known.pooling),
+    ];
+    parts.extend(
+        known
+            .query_prompt
+            .map(|prompt| format!("prompt of questions: {prompt:?}")),
+    );
+    parts.extend(
+        known
+            .passage_prompt
+            .map(|prompt| format!("of passages: {prompt:?}")),
+    );
+    parts.join(", ")
+}
+
+fn mark(plan: &Plan, id: &str) -> &'static str {
+    if plan.id() == id { "*" } else { " " }
+}
+
+/// Returns the folder of a model that is on this machine.
+fn locate_model(plan: &Plan, id: &str) -> String {
+    let plan = Plan {
+        model: id.to_owned(),
+        source: plan.source.clone().filter(|_| plan.id() == id),
+        ..plan.clone()
+    };
+    let folder = plan.folder();
+    if folder.join("model.safetensors").is_file() {
+        folder.display().to_string()
+    } else {
+        "no".to_owned()
     }
 }
 

@@ -13,7 +13,9 @@ use axum::middleware;
 use super::open_store::OpenedStore;
 use super::{Failure, control, model};
 use crate::config::{self, Auth, Embedding, Settings, is_credential_name};
+use crate::domain::ranking::Calibration;
 use crate::domain::{Clock, Scope, SystemClock};
+use crate::embed::catalog::{KnownModel, find_model};
 use crate::embed::http::HttpOptions;
 use crate::embed::local::LocalOptions;
 use crate::embed::{Desk, Prefixes};
@@ -87,6 +89,7 @@ pub(super) async fn start_service(
         Some((name, _)) => Desk::expecting(name),
         None => Desk::closed(),
     });
+    desk.set_calibration(configured_calibration(&settings.embedding));
     let notices = Notices::default();
     let engine = local
         .build_engine(settings)
@@ -225,6 +228,7 @@ fn embedder_source(settings: &Settings) -> Option<(String, Provision)> {
             url,
             key,
             prefixes,
+            ..
         } => {
             let options = HttpOptions {
                 url: url.clone(),
@@ -238,7 +242,7 @@ fn embedder_source(settings: &Settings) -> Option<(String, Provision)> {
             let plan = model::model_plan(settings)?;
             let terminal = std::io::stderr().is_terminal();
             let options = LocalOptions {
-                prefixes: text_prefixes(prefixes),
+                prefixes: local_prefixes(prefixes, &plan.model),
                 ..LocalOptions::default()
             };
             Some((
@@ -250,6 +254,29 @@ fn embedder_source(settings: &Settings) -> Option<(String, Provision)> {
                 },
             ))
         }
+    }
+}
+
+fn configured_calibration(embedding: &Embedding) -> Option<Calibration> {
+    match embedding {
+        Embedding::None => None,
+        Embedding::Local { calibration, .. } | Embedding::Http { calibration, .. } => calibration
+            .map(|it| Calibration {
+                offset: it.offset,
+                scale: it.scale,
+            }),
+    }
+}
+
+/// The configured prefixes, or those of a known model.
+fn local_prefixes(configured: &config::Prefixes, model: &str) -> Prefixes {
+    let Prefixes { query, passage } = text_prefixes(configured);
+    let known = find_model(model);
+    let prompt =
+        |of: fn(&KnownModel) -> Option<&'static str>| known.and_then(of).map(str::to_owned);
+    Prefixes {
+        query: query.or_else(|| prompt(|known| known.query_prompt)),
+        passage: passage.or_else(|| prompt(|known| known.passage_prompt)),
     }
 }
 

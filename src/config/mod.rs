@@ -32,8 +32,8 @@ pub use service_kit::config::{
 pub use service_kit::telemetry::{LogFormat, LogLevel, LogOptions};
 pub use setting::{LANGUAGES, SETTINGS, SettingInfo, find_setting};
 pub use settings::{
-    Auth, Client, Embedding, Environment, Http, OAuth, Prefixes, ProjectLimits, Retention,
-    RowSecurity, Settings, Summary, reachable,
+    Auth, Calibration, Client, Embedding, Environment, Http, OAuth, Prefixes, ProjectLimits,
+    Retention, RowSecurity, Settings, Summary, reachable,
 };
 pub use source::{Origin, Sources};
 

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use service_kit::config::quote_value;
 
 use super::credential::{Credential, parse_lines};
-use super::settings::Environment;
+use super::settings::{Calibration, Environment};
 
 type Parsed<T> = Result<T, String>;
 
@@ -255,6 +255,20 @@ pub(super) fn parse_prefix(text: &str) -> Parsed<String> {
         is_valid,
         "At most 500 bytes are allowed, without control characters.",
     )
+}
+
+pub(super) fn parse_calibration(text: &str) -> Parsed<Calibration> {
+    let numbers: Option<(f64, f64)> = text.split_once(',').and_then(|(offset, scale)| {
+        Some((offset.trim().parse().ok()?, scale.trim().parse().ok()?))
+    });
+    match numbers {
+        Some((offset, scale))
+            if (-1.0..=1.0).contains(&offset) && (0.01..=100.0).contains(&scale) =>
+        {
+            Ok(Calibration { offset, scale })
+        }
+        _ => Err("The first number is from -1 to 1, the second from 0.01 to 100.".to_owned()),
+    }
 }
 
 pub(super) fn parse_key(text: &str) -> Parsed<SecretString> {

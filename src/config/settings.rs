@@ -205,8 +205,9 @@ pub enum Embedding {
         /// A directory or wheel with the model.
         source: Option<PathBuf>,
         /// Base address of a hub.
-        hub: Option<String>,
+        hub: String,
         prefixes: Prefixes,
+        calibration: Option<Calibration>,
     },
     /// An endpoint.
     Http {
@@ -214,6 +215,7 @@ pub enum Embedding {
         url: String,
         key: Option<SecretString>,
         prefixes: Prefixes,
+        calibration: Option<Calibration>,
     },
 }
 
@@ -222,6 +224,13 @@ pub enum Embedding {
 pub struct Prefixes {
     pub query: Option<String>,
     pub passage: Option<String>,
+}
+
+/// Translates the cosines of a model: `(cosine - offset) * scale`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Calibration {
+    pub offset: f64,
+    pub scale: f64,
 }
 
 /// A summary of the settings for the log.

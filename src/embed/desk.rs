@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::catalog::find_calibration;
 use super::query_cache::QueryCache;
 use super::{Embedder, Model};
+use crate::domain::ranking::Calibration;
 
 /// Maximum wait of a recall for the embedding of its query.
 const QUERY_LIMIT: Duration = Duration::from_secs(2);
@@ -19,6 +21,8 @@ pub struct Desk {
     embedder: RwLock<Option<Arc<dyn Embedder>>>,
     /// The reason why there is no embedder, or why it fails.
     trouble: Mutex<Option<String>>,
+    /// Configured or fitted, instead of that of the catalog.
+    calibration: Mutex<Option<Calibration>>,
     cache: QueryCache,
     work: Notify,
 }
@@ -30,6 +34,8 @@ pub struct QueryVector {
     pub model: Model,
     /// Of length 1.
     pub vector: Arc<[f32]>,
+    /// Translates cosines with this vector. `None` if the scale of the model is unknown.
+    pub calibration: Option<Calibration>,
 }
 
 impl Desk {
@@ -53,6 +59,7 @@ impl Desk {
             wanted,
             embedder: RwLock::default(),
             trouble: Mutex::new(trouble),
+            calibration: Mutex::default(),
             cache: QueryCache::default(),
             work: Notify::new(),
         }
@@ -88,7 +95,23 @@ impl Desk {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
-    /// Returns the reason why there is no embedder, or why it fails.
+    /// Sets the calibration of the model, instead of that of the catalog.
+    pub fn set_calibration(&self, calibration: Option<Calibration>) {
+        *self
+            .calibration
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = calibration;
+    }
+
+    fn calibration_of(&self, model: &Model) -> Option<Calibration> {
+        let configured = *self
+            .calibration
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        configured.or_else(|| find_calibration(&model.id))
+    }
+
+    /// Reason for which there is no embedder, or why it fails.
     pub fn trouble(&self) -> Option<String> {
         self.trouble
             .lock()
@@ -120,8 +143,13 @@ impl Desk {
                 .unwrap_or_else(|| "the embedding model is not there yet".to_owned()));
         };
         let model = embedder.model().clone();
+        let calibration = self.calibration_of(&model);
         if let Some(vector) = self.cache.find_vector(text) {
-            return Ok(Some(QueryVector { model, vector }));
+            return Ok(Some(QueryVector {
+                model,
+                vector,
+                calibration,
+            }));
         }
         let vector = tokio::time::timeout(QUERY_LIMIT, embedder.query(text.to_owned()))
             .await
@@ -134,6 +162,10 @@ impl Desk {
             .map_err(|error| error.to_string())?;
         let vector: Arc<[f32]> = vector.into();
         self.cache.keep_vector(text.to_owned(), Arc::clone(&vector));
-        Ok(Some(QueryVector { model, vector }))
+        Ok(Some(QueryVector {
+            model,
+            vector,
+            calibration,
+        }))
     }
 }

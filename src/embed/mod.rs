@@ -1,8 +1,8 @@
 //! Embeddings of texts: by a model in the process, or by an endpoint that is compatible with OpenAI.
 //!
-//! Depends on the crate `sentence-bert` only. Invariants: a vector is finite and has length 1 and the dimension of its
-//! model, and the model never changes silently, because each vector is stored with the name of its model. To add an
-//! embedder, implement [`Embedder`].
+//! Depends on the crate `sentence-bert` and on `domain`. Owns the invariants that a vector is finite and has length 1 and the
+//! dimension of its model, and that the model never changes silently: each vector has the name of its model. To add an embedder,
+//! implement [`Embedder`].
 
 #![warn(missing_docs)]
 
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub mod catalog;
 mod desk;
 pub mod fetch;
 pub mod http;

@@ -12,7 +12,8 @@ use crate::domain::graph::names_in;
 use crate::domain::memory::content_hash;
 use crate::domain::ranking::boosts::MOST_MENTIONING;
 use crate::domain::ranking::{
-    ExpandedQuery, Hit, add_lexical_hits, confidence, extract_terms, merge, rank_candidates,
+    Calibration, ExpandedQuery, Hit, add_lexical_hits, confidence, extract_terms, merge,
+    rank_candidates,
 };
 use crate::domain::spelling::list_candidates;
 use crate::domain::{AsOf, Filter, Memory};
@@ -23,8 +24,6 @@ use crate::store::{
 
 /// Maximum number of ranked hits that paging reaches.
 pub(super) const MAX_RANKED: usize = 1_000;
-/// The model to which confidence was fitted.
-const KNOWN_MODEL: &str = "all-MiniLM-L6-v2";
 
 /// Hits, best first.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ pub(super) struct Ranking {
 #[derive(Debug, Default)]
 struct Semantic {
     hits: Option<Vec<Hit>>,
-    /// Whether confidence can be computed from the cosines.
+    /// Whether the cosines have the scale of the constants of ranking.
     calibrated: bool,
     /// The reason why there are no hits although there is an embedder.
     note: Option<String>,
@@ -111,11 +110,11 @@ impl Engine {
         let ranked = rank_candidates(&query, candidates, context.entities, calibrated, now);
         let mut notes = past.list_notes();
         notes.extend(semantic.note);
-        // Cosines of another model may indicate an answer, but their scale is unknown.
-        let judged = calibrated || semantic_empty;
-        if judged && !ranked.hits.is_empty() {
+        if !ranked.hits.is_empty() {
             notes.extend(describe_confidence(ranked.confidence));
         }
+        // Without calibration, words alone do not suffice to drop what only the meaning found.
+        let judged = calibrated || semantic_empty;
         Ok(Ranking {
             hits: ranked.hits,
             terms: query.label_terms(),
@@ -126,7 +125,55 @@ impl Engine {
         })
     }
 
-    /// Loads the memories that changed since the requested time, and counts their terms in the lexicon.
+    /// The cosines between a query and the `limit` nearest memories, nearest first, as the model returns them. Empty
+    /// without an embedder.
+    ///
+    /// # Errors
+    /// Why the embedder or the store failed.
+    pub async fn list_cosines(
+        &self,
+        call: &Call,
+        text: &str,
+        limit: usize,
+    ) -> Result<Vec<f64>, String> {
+        let Some(query) = self.desk.query(text).await? else {
+            return Ok(Vec::new());
+        };
+        let filter = Filter::at(self.now());
+        let query = CandidateQuery {
+            lexical: LexicalQuery {
+                terms: Vec::new(),
+                average_length: 1.0,
+                exact: content_hash(text),
+                filter: filter.clone(),
+                limit,
+            },
+            semantic: Some(VectorQuery {
+                model: query.model.id,
+                vector: query.vector,
+                filter,
+                limit,
+            }),
+        };
+        let found = call
+            .database(self.store.candidates(&call.scope, &query))
+            .await
+            .map_err(|error| error.to_string())?;
+        let semantic = found.semantic.transpose();
+        let hits = semantic
+            .map_err(|error| error.to_string())?
+            .unwrap_or_default();
+        let mut cosines: Vec<f64> = hits.iter().filter_map(|hit| hit.cosine).collect();
+        cosines.sort_by(|a, b| b.total_cmp(a));
+        Ok(cosines)
+    }
+
+    /// Sets the calibration of the embedding model, instead of the configured or known one.
+    pub fn set_calibration(&self, calibration: Calibration) {
+        self.desk.set_calibration(Some(calibration));
+    }
+
+    /// Loads the memories that changed since the time asked about, and counts their terms in the lexicon.
     async fn load_with_lexicon(
         &self,
         call: &Call,
@@ -152,12 +199,10 @@ impl Engine {
             Ok(vector) => (vector, None),
             Err(reason) => (None, Some(Semantic::failed(reason))),
         };
-        let calibrated = vector
-            .as_ref()
-            .is_some_and(|query| query.model.id.contains(KNOWN_MODEL));
-        let semantic = vector.map(|QueryVector { model, vector }| VectorQuery {
-            model: model.id,
-            vector,
+        let calibration = vector.as_ref().and_then(|query| query.calibration);
+        let semantic = vector.map(|query| VectorQuery {
+            model: query.model.id,
+            vector: query.vector,
             filter: lexical.filter.clone(),
             limit: lexical.limit,
         });
@@ -170,11 +215,14 @@ impl Engine {
             .await?;
         let semantic = match semantic {
             None => failure.unwrap_or_default(),
-            Some(Ok(hits)) => Semantic {
-                hits: Some(hits),
-                calibrated,
-                note: None,
-            },
+            Some(Ok(mut hits)) => {
+                translate_cosines(&mut hits, calibration);
+                Semantic {
+                    hits: Some(hits),
+                    calibrated: calibration.is_some(),
+                    note: None,
+                }
+            }
             Some(Err(error)) => Semantic::failed(error),
         };
         Ok((lexical, semantic))
@@ -215,6 +263,16 @@ fn plan_search(
         exact: content_hash(query.text),
         filter: filter.clone(),
         limit,
+    }
+}
+
+/// Translates the cosines of a calibrated model to the scale of the constants of ranking.
+fn translate_cosines(hits: &mut [Hit], calibration: Option<Calibration>) {
+    let Some(calibration) = calibration else {
+        return;
+    };
+    for cosine in hits.iter_mut().filter_map(|hit| hit.cosine.as_mut()) {
+        *cosine = calibration.translate(*cosine);
     }
 }
 

@@ -43,6 +43,8 @@ pub struct Question {
     pub group: String,
     /// IDs, keys (`metadata.key`) or whole texts of all memories that answer the question; empty if nothing does.
     pub expected: Vec<String>,
+    /// All versions of the fact that the question is about, from oldest to newest. Empty if it has one version.
+    pub versions: Vec<String>,
     /// The question with its filters.
     pub ask: RecallParams,
 }
@@ -108,7 +110,7 @@ impl Reader<'_> {
     }
 }
 
-/// Reads questions: `query`, `expected`, optionally `group`, and the filters of `recall`.
+/// Reads questions: `query`, `expected`, perhaps `group` and `versions`, and the filters of `recall`.
 ///
 /// # Errors
 /// All mistakes of the file.
@@ -141,6 +143,14 @@ fn parse_question(line: usize, mut object: Map<String, Value>) -> Result<Questio
         let shown = serde_json::to_string(&expected).unwrap_or_default();
         return Err(Invalid::new("expected", shown, "different, visible entries").to_string());
     }
+    let versions: Vec<String> = object
+        .remove("versions")
+        .map_or(Ok(Vec::new()), |value| parse_field("versions", value))?;
+    if !versions.is_empty() && expected.iter().any(|entry| !versions.contains(entry)) {
+        let shown = serde_json::to_string(&versions).unwrap_or_default();
+        let wanted = "all entries of expected, and the other versions of the same fact";
+        return Err(Invalid::new("versions", shown, wanted).to_string());
+    }
     let group = object
         .remove("group")
         .map_or(Ok(NO_GROUP.to_owned()), |value| parse_field("group", value))?;
@@ -160,6 +170,7 @@ fn parse_question(line: usize, mut object: Map<String, Value>) -> Result<Questio
         line,
         group,
         expected,
+        versions,
         ask,
     })
 }

@@ -62,7 +62,10 @@ pub struct Asked {
     pub group: String,
     /// The expected memories.
     pub expected: Vec<String>,
-    /// The first ten returned memories.
+    /// Whether the first version of the fact that came is an expected one. `None` if the question has no versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub right_version: Option<bool>,
+    /// The first ten that came.
     pub came: Vec<Came>,
     /// Whether the answer stated that nothing answers the question.
     pub told_nothing: bool,
@@ -128,7 +131,10 @@ pub struct Figures {
     pub mrr: f64,
     /// Normalized discounted cumulative gain of the first 10.
     pub ndcg_at_10: f64,
-    /// Share of the unanswerable questions whose answer states that nothing answers them.
+    /// Share of the questions about a fact with several versions whose first version is an expected one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right_version: Option<f64>,
+    /// Share of the unanswerable questions of which the answer says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told_nothing: Option<f64>,
     /// Share of the answerable questions whose answer does not state that.
@@ -155,6 +161,11 @@ impl Figures {
     fn of(asked: &[&Asked]) -> Self {
         let (yes, no): (Vec<&Asked>, Vec<&Asked>) =
             asked.iter().partition(|asked| asked.is_answerable());
+        let versioned: Vec<&Asked> = asked
+            .iter()
+            .copied()
+            .filter(|asked| asked.right_version.is_some())
+            .collect();
         let ranked: Vec<(Vec<usize>, usize)> = yes
             .iter()
             .map(|asked| (asked.list_ranks(), asked.expected.len()))
@@ -186,6 +197,7 @@ impl Figures {
             hit_at_10: mean(&|ranks, _| metric::hit_at(10, ranks)),
             mrr: mean(&|ranks, _| metric::reciprocal_rank(ranks)),
             ndcg_at_10: mean(&|ranks, right| metric::ndcg_at(10, ranks, right)),
+            right_version: share(&versioned, |asked| asked.right_version == Some(true)),
             told_nothing: share(&no, |asked| asked.told_nothing),
             not_denied: share(&yes, |asked| !asked.told_nothing),
             doubted: share(&no, |asked| asked.doubted),
@@ -213,6 +225,7 @@ impl Figures {
             ]);
         }
         let others = [
+            ("version", self.right_version),
             ("told", self.told_nothing),
             ("not denied", self.not_denied),
             ("doubted", self.doubted),
@@ -465,6 +478,7 @@ mod tests {
             content: String::new(),
         };
         Asked {
+            right_version: None,
             line: 1,
             query: "q".to_owned(),
             group: group.to_owned(),

@@ -40,6 +40,17 @@ pub fn print_results(report: &Report) -> String {
     );
     out.push_str(&align_lines(&rows));
     let all = &report.overall;
+    if let Some(right) = all.right_version {
+        out.push_str(&format!(
+            "\nThe expected version of a fact precedes the others in {} % of the questions that have versions.\n",
+            format_points(right)
+        ));
+        for (name, figures) in &report.groups {
+            if let Some(right) = figures.right_version {
+                out.push_str(&format!("  {name}: {} %\n", format_points(right)));
+            }
+        }
+    }
     if let (Some(told), Some(doubted)) = (all.told_nothing, all.doubted) {
         out.push_str(&format!(
             "\nNothing answers {} of the questions; said so: {} %, or that perhaps nothing does: {} %",

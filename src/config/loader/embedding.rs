@@ -7,11 +7,15 @@ use crate::config::parser::parse_http_url;
 use crate::config::setting::{self as table, SettingInfo};
 use crate::config::settings::{EmbedderKind, Embedding, Prefixes};
 
+/// Hub that most published models are downloaded from.
+const PUBLIC_HUB: &str = "https://huggingface.co";
+
 /// Settings without a literal default, whose problems leave no value behind.
-static OPTIONAL: [&SettingInfo; 7] = [
+static OPTIONAL: [&SettingInfo; 8] = [
     &table::MODEL_DIR.info,
     &table::MODEL_SOURCE.info,
     &table::MODEL_HUB.info,
+    &table::MODEL_CALIBRATION.info,
     &table::EMBEDDER_URL.info,
     &table::EMBEDDER_KEY.info,
     &table::QUERY_PREFIX.info,
@@ -33,6 +37,11 @@ impl Loader<'_> {
             let text = self.sources.env_text("HF_ENDPOINT")?;
             parse_http_url(text).ok()
         });
+        let hub = hub.unwrap_or_else(|| {
+            self.note_default(&table::MODEL_HUB, PUBLIC_HUB.to_owned());
+            PUBLIC_HUB.to_owned()
+        });
+        let calibration = self.value(&table::MODEL_CALIBRATION);
         let url = self.value(&table::EMBEDDER_URL);
         let key = self.value(&table::EMBEDDER_KEY);
         let prefixes = Prefixes {
@@ -49,6 +58,7 @@ impl Loader<'_> {
                 url,
                 key,
                 prefixes,
+                calibration,
             }),
             (EmbedderKind::Http, None) => {
                 self.report(
@@ -71,6 +81,7 @@ impl Loader<'_> {
                 source,
                 hub,
                 prefixes,
+                calibration,
             }),
         }
     }

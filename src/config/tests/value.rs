@@ -308,18 +308,40 @@ fn an_endpoint_and_its_embedder_belong_together() {
             "{wrong}"
         );
     }
-    match Site::new()
-        .env("HF_ENDPOINT", "https://hub.example.org/")
-        .settings()
-        .embedding
-    {
-        Embedding::Local { hub, model, .. } => {
-            assert_eq!(
-                (hub.as_deref(), model.as_str()),
-                (Some("https://hub.example.org"), "all-MiniLM-L6-v2")
-            );
+    for wrong in ["0.7", "a,b", "2,1", "0.7,0", "0.7,4.3,1"] {
+        assert_eq!(
+            Site::new().env("MEMORY_MODEL_CALIBRATION", wrong).wrong(),
+            ["MEMORY_MODEL_CALIBRATION"],
+            "{wrong}"
+        );
+    }
+    for (name, value, expected) in [
+        (
+            "HF_ENDPOINT",
+            "https://hub.example.org/",
+            "https://hub.example.org",
+        ),
+        ("HOME", "/home/somebody", "https://huggingface.co"),
+    ] {
+        let site = Site::new()
+            .env(name, value)
+            .env("MEMORY_MODEL_CALIBRATION", "0.745, 4.3");
+        match site.settings().embedding {
+            Embedding::Local {
+                hub,
+                model,
+                calibration,
+                ..
+            } => {
+                assert_eq!(
+                    (hub.as_str(), model.as_str()),
+                    (expected, "all-MiniLM-L6-v2")
+                );
+                let calibration = calibration.map(|it| (it.offset, it.scale));
+                assert_eq!(calibration, Some((0.745, 4.3)));
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
     }
 }
 

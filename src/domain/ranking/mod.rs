@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 pub mod boosts;
+pub mod calibration;
 pub mod confidence;
 pub mod fuse;
 mod hit;
@@ -22,6 +23,7 @@ mod query;
 pub mod usage;
 
 pub use boosts::{EntityMention, NamedEntities, boost_hits};
+pub use calibration::Calibration;
 pub use confidence::ConfidenceScale;
 pub use fuse::{FusionQuery, fuse};
 pub use hit::{Channel, ChannelRank, Hit, ScoreComponent};

