@@ -15,7 +15,7 @@ use super::graph::Links;
 use super::json::merge_patch;
 pub use super::kind::Kind;
 use super::object_text::ObjectText;
-use super::text::{Analyzer, Terms, TextWords};
+use super::text::{Analyzer, PackedTerms, TextWords};
 use super::validate::{self, Invalid};
 
 /// The fields that only episodes have.
@@ -74,8 +74,8 @@ pub struct AnalyzedMemory {
     /// [`content_hash`] of the content.
     pub hash: [u8; 32],
     /// Terms of the texts in the word index.
-    pub terms: Terms,
-    /// Bytes that count against the quota of a project.
+    pub terms: PackedTerms,
+    /// Size against the limit of a project.
     pub bytes: u64,
 }
 
@@ -97,7 +97,7 @@ impl AnalyzedMemory {
         }
         Self {
             hash: content_hash(&memory.content),
-            terms: analyzer.count_terms(words),
+            terms: analyzer.count_terms(words).into(),
             bytes: memory.bytes(),
             memory,
         }

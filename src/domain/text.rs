@@ -79,7 +79,62 @@ pub struct Terms {
     pub length: u32,
 }
 
-/// The words of one or several texts, before stop words are removed.
+/// Term frequencies of a text as one piece of memory, a fifth of what [`Terms`] need. A call may store millions of
+/// characters, whose terms are kept until they are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PackedTerms {
+    /// All terms, in their order.
+    text: Box<str>,
+    /// Where each term ends in the text, and how often it occurs.
+    entries: Box<[(u32, u32)]>,
+    /// Occurrences of all terms together.
+    pub length: u32,
+}
+
+impl PackedTerms {
+    /// The terms with their occurrences.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
+        let mut begin = 0;
+        self.entries.iter().map(move |(end, count)| {
+            let end = *end as usize;
+            let term = &self.text[begin..end];
+            begin = end;
+            (term, *count)
+        })
+    }
+
+    /// The same in a form that can be searched.
+    #[must_use]
+    pub fn unpack(&self) -> Terms {
+        Terms {
+            counts: self
+                .iter()
+                .map(|(term, count)| (term.to_owned(), count))
+                .collect(),
+            length: self.length,
+        }
+    }
+}
+
+impl From<Terms> for PackedTerms {
+    fn from(terms: Terms) -> Self {
+        let size = terms.counts.keys().map(String::len).sum();
+        let mut text = String::with_capacity(size);
+        let mut entries = Vec::with_capacity(terms.counts.len());
+        for (term, count) in terms.counts {
+            text.push_str(&term);
+            let end = u32::try_from(text.len()).expect("texts are shorter than 4 GiB");
+            entries.push((end, count));
+        }
+        Self {
+            text: text.into(),
+            entries: entries.into(),
+            length: terms.length,
+        }
+    }
+}
+
+/// The words of one or several texts, before it is decided which of them count.
 #[derive(Debug, Clone, Default)]
 pub struct TextWords {
     /// Terms of the words that distinguish texts.
@@ -403,6 +458,17 @@ mod tests {
             .counts
             .into_keys()
             .collect()
+    }
+
+    #[test]
+    fn packed_terms_are_the_same_terms() {
+        let analyzer = Analyzer::new(Language::English);
+        for text in ["", "one", "Größe größe 東京 😀 the cats' pyjamas pyjamas"] {
+            let terms = analyzer.terms(text);
+            let packed = PackedTerms::from(terms.clone());
+            assert_eq!(packed.unpack(), terms, "{text}");
+            assert!(packed.iter().map(|(term, _)| term).eq(terms.counts.keys()));
+        }
     }
 
     #[test]

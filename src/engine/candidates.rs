@@ -116,7 +116,7 @@ impl Engine {
             for memory in memories {
                 let text = ComparedText {
                     id: memory.id,
-                    terms: self.analyzer.terms(&memory.content).counts,
+                    terms: self.analyzer.terms(&memory.content).into(),
                     hash: content_hash(&memory.content),
                 };
                 let similar = self.find_similar(call, &text, WORTH_A_LOOK, now).await?;

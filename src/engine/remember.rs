@@ -1,6 +1,5 @@
 //! Storing memories.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -21,6 +20,7 @@ use super::update::note_expired;
 use super::{Call, Engine, EngineError, SimilarView, run_blocking};
 use crate::domain::memory::{Episode, Kind, NewMemory, Stated};
 use crate::domain::repeat::PROTECTED_NOW;
+use crate::domain::text::PackedTerms;
 use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{AnalyzedMemory, Analyzer, Links};
 use crate::store::{Idempotency, Remember, Remembered};
@@ -477,7 +477,7 @@ fn check_fields_of_kind(item: &RememberItem, problems: &mut Problems) {
 struct Given {
     kind: Kind,
     /// Terms of the content; none for dialogue, which is not compared.
-    terms: BTreeMap<String, u32>,
+    terms: PackedTerms,
     hash: [u8; 32],
     /// Whether the item named entities or relations.
     links: bool,
@@ -491,7 +491,9 @@ impl Given {
         let item = AnalyzedMemory::with_words(item, words, analyzer);
         let given = Self {
             kind: item.memory.kind,
-            terms: compared.map_or_else(BTreeMap::new, |words| analyzer.count_terms(words).counts),
+            terms: compared.map_or_else(PackedTerms::default, |words| {
+                analyzer.count_terms(words).into()
+            }),
             hash: item.hash,
             links: !item.memory.links.is_empty(),
             valid_until: item.memory.valid_until,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{Call, Engine, EngineError};
 use crate::domain::bm25::keep_longest;
 use crate::domain::count::count_of;
+use crate::domain::text::PackedTerms;
 use crate::domain::{Filter, Kind, Memory, Scope};
 use crate::store::SimilarQuery;
 
@@ -73,7 +74,7 @@ impl RateLimiter {
 pub(super) struct ComparedText {
     pub(super) id: Uuid,
     /// Terms of the content.
-    pub(super) terms: BTreeMap<String, u32>,
+    pub(super) terms: PackedTerms,
     /// Hash of the content.
     pub(super) hash: [u8; 32],
 }
@@ -134,7 +135,7 @@ impl Engine {
         now: DateTime<Utc>,
     ) -> Result<Vec<Similar>, EngineError> {
         let own = Scope::new(call.scope.project(), call.scope.actor());
-        let mut terms: Vec<String> = text.terms.keys().cloned().collect();
+        let mut terms: Vec<String> = text.terms.iter().map(|(term, _)| term.to_owned()).collect();
         keep_longest(&mut terms, MOST_TERMS);
         let query = SimilarQuery {
             terms,
@@ -176,11 +177,12 @@ impl Engine {
         }
         let ids: Vec<Uuid> = shares.keys().copied().collect();
         let others = call.database(self.store.get(&own, &ids, false)).await?;
+        let own_terms: HashSet<&str> = text.terms.iter().map(|(term, _)| term).collect();
         let similarity = |other: &Memory| {
             let theirs = self.analyzer.terms(&other.content).counts;
             let common = theirs
                 .keys()
-                .filter(|term| text.terms.contains_key(*term))
+                .filter(|term| own_terms.contains(term.as_str()))
                 .count();
             (shares[&other.id] * ratio(common, theirs.len())).sqrt()
         };

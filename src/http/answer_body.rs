@@ -1,6 +1,7 @@
 //! The body of a large answer. It is sent in pieces, so that sent pieces are freed early, and it holds its share of
 //! the budget until everything is sent.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -43,23 +44,36 @@ pub(super) async fn bound(response: Response, budget: &Budget, id: Option<&Value
         .await
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    Response::from_parts(parts, with_share(bytes, Some(share)))
+    Response::from_parts(parts, from_parts(VecDeque::from([bytes]), Some(share)))
 }
 
-/// Creates a body that holds its share until all of it was sent.
-pub(super) fn with_share(bytes: Bytes, share: Option<Share>) -> Body {
-    match share {
-        Some(share) => Body::new(PiecewiseBody {
-            rest: bytes,
-            _share: share,
-        }),
-        None => Body::from(bytes),
-    }
+/// A body of these parts that holds its share until all of it was sent.
+pub(super) fn from_parts(parts: VecDeque<Bytes>, share: Option<Share>) -> Body {
+    let size = parts.iter().map(Bytes::len).sum();
+    Body::new(PiecewiseBody {
+        parts,
+        size,
+        _share: share,
+    })
 }
 
 struct PiecewiseBody {
-    rest: Bytes,
-    _share: Share,
+    parts: VecDeque<Bytes>,
+    /// Bytes of all parts.
+    size: usize,
+    _share: Option<Share>,
+}
+
+impl PiecewiseBody {
+    fn next_piece(&mut self) -> Option<Bytes> {
+        while self.parts.front().is_some_and(Bytes::is_empty) {
+            self.parts.pop_front();
+        }
+        let part = self.parts.front_mut()?;
+        let length = part.len().min(PIECE);
+        self.size -= length;
+        Some(Bytes::copy_from_slice(&part.split_to(length)))
+    }
 }
 
 impl HttpBody for PiecewiseBody {
@@ -70,19 +84,38 @@ impl HttpBody for PiecewiseBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        let length = self.rest.len().min(PIECE);
-        let piece = Bytes::copy_from_slice(&self.rest.split_to(length));
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        Poll::Ready(self.next_piece().map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.size == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+        SizeHint::with_exact(self.size as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn parts_become_one_body_in_pieces() {
+        let large = Bytes::from(vec![b'x'; 2 * PIECE + 1]);
+        let parts = [
+            Bytes::from_static(b"["),
+            large,
+            Bytes::new(),
+            Bytes::from_static(b"]"),
+        ];
+        let mut expected = Vec::new();
+        parts
+            .iter()
+            .for_each(|part| expected.extend_from_slice(part));
+        let body = from_parts(VecDeque::from(parts), None);
+        assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), expected);
+        assert!(from_parts(VecDeque::new(), None).is_end_stream());
     }
 }

@@ -1,7 +1,9 @@
 //! Batches of JSON-RPC, which only revision 2025-03-26 of MCP has. Their messages are handled one after the other,
 //! within the time and the size of one answer.
 
-use axum::body::to_bytes;
+use std::collections::VecDeque;
+
+use axum::body::{Bytes, to_bytes};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
@@ -17,9 +19,6 @@ use super::rpc_error::{RpcError, SERVER_ERROR};
 
 /// Maximum size of the answer to a batch. Later messages get an error.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
-
-/// Room for the comma before an answer and for the last bracket.
-const BRACKETS: usize = 2;
 
 /// Handles the messages. Notifications and responses have no answer.
 pub(super) async fn run(
@@ -57,7 +56,7 @@ async fn run_one(
         Some(
             "not carried out: the service is sending too many large answers; send it again in some seconds",
         )
-    } else if answers.elements.len() >= MAX_ANSWER_BYTES {
+    } else if answers.size >= MAX_ANSWER_BYTES {
         Some("not carried out: the answers to this batch are too large; send it by itself")
     } else if Instant::now() >= deadline {
         Some("not carried out: the time for this batch is over; send it by itself")
@@ -80,7 +79,7 @@ async fn run_one(
     };
     let pushed = match to_bytes(answer.into_body(), MAX_ANSWER_BYTES).await {
         Ok(bytes) if serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() => {
-            answers.push(&bytes).await.map_err(|Exhausted| {
+            answers.push(bytes).await.map_err(|Exhausted| {
                 "carried out, but the service is sending too many large answers: repeat a reading call in some seconds"
             })
         }
@@ -92,11 +91,13 @@ async fn run_one(
     }
 }
 
-/// The answers so far, as the elements of a JSON array, with their share of the budget.
+/// The answers so far, as parts of a JSON array, with their share of the budget.
 struct Answers<'b> {
     budget: &'b Budget,
     share: Option<Share>,
-    elements: Vec<u8>,
+    /// Brackets, commas and answers. They are not joined, which would take the memory of all of them twice.
+    parts: VecDeque<Bytes>,
+    size: usize,
     /// Whether an answer found no room in the budget.
     is_exhausted: bool,
 }
@@ -106,52 +107,47 @@ impl<'b> Answers<'b> {
         Self {
             budget,
             share: None,
-            elements: Vec::new(),
+            parts: VecDeque::new(),
+            size: 0,
             is_exhausted: false,
         }
     }
 
-    async fn push(&mut self, answer: &[u8]) -> Result<(), Exhausted> {
-        let needed = self.elements.len() + answer.len() + BRACKETS;
-        if needed > FREE_BYTES
-            && needed > self.elements.capacity()
-            && let Err(exhausted) = self.grow(needed + needed / 4).await
-        {
-            self.is_exhausted = true;
-            return Err(exhausted);
+    async fn push(&mut self, answer: Bytes) -> Result<(), Exhausted> {
+        if self.size + answer.len() > FREE_BYTES {
+            match self.budget.answer(answer.len()).await {
+                Ok(more) => match &mut self.share {
+                    Some(share) => share.merge(more),
+                    None => self.share = Some(more),
+                },
+                Err(exhausted) => {
+                    self.is_exhausted = true;
+                    return Err(exhausted);
+                }
+            }
         }
         self.append(answer);
         Ok(())
     }
 
-    async fn grow(&mut self, capacity: usize) -> Result<(), Exhausted> {
-        let held = self.share.as_ref().map_or(0, |_| self.elements.capacity());
-        let more = self.budget.answer(capacity - held).await?;
-        match &mut self.share {
-            Some(share) => share.merge(more),
-            None => self.share = Some(more),
-        }
-        self.elements.reserve_exact(capacity - self.elements.len());
-        Ok(())
-    }
-
     /// Adds an error, which is small: at most one for each message of the batch.
     fn push_error(&mut self, error: RpcError) {
-        self.append(error.to_json().to_string().as_bytes());
+        self.append(error.to_json().to_string().into());
     }
 
-    fn append(&mut self, answer: &[u8]) {
-        self.elements
-            .push(if self.elements.is_empty() { b'[' } else { b',' });
-        self.elements.extend_from_slice(answer);
+    fn append(&mut self, answer: Bytes) {
+        self.size += answer.len();
+        let mark: &'static [u8] = if self.parts.is_empty() { b"[" } else { b"," };
+        self.parts.push_back(Bytes::from_static(mark));
+        self.parts.push_back(answer);
     }
 
     fn into_response(mut self) -> Response {
-        if self.elements.is_empty() {
+        if self.parts.is_empty() {
             return StatusCode::ACCEPTED.into_response();
         }
-        self.elements.push(b']');
-        let body = answer_body::with_share(self.elements.into(), self.share);
+        self.parts.push_back(Bytes::from_static(b"]"));
+        let body = answer_body::from_parts(self.parts, self.share);
         ([(header::CONTENT_TYPE, "application/json")], body).into_response()
     }
 }

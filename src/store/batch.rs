@@ -2,7 +2,7 @@
 
 use super::{Remember, Result};
 use crate::domain::repeat::merge_repeats;
-use crate::domain::text::Terms;
+use crate::domain::text::PackedTerms;
 use crate::domain::{AnalyzedMemory, Analyzer, Invalid, NewMemory, Repeat};
 
 /// The reason recorded in the history if the text of a memory is stored again.
@@ -22,7 +22,7 @@ pub(super) struct AnalyzedBatch {
 #[derive(Debug)]
 pub(super) struct AnalyzedItem {
     pub(super) hash: [u8; 32],
-    pub(super) terms: Terms,
+    pub(super) terms: PackedTerms,
     pub(super) bytes: u64,
 }
 

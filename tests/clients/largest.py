@@ -177,12 +177,12 @@ def remember_all(service: Service, items: list[dict]) -> list[str]:
 
 
 def update_all(service: Service, changes: list[dict]) -> None:
-    """Updates memories in batches of JSON-RPC, as few as the limits of one request allow."""
+    """Updates memories in batches of JSON-RPC whose bodies and answers fit into the limits."""
     part, size, containers = [], 0, 0
     for change in changes + [None]:
         text = wire.call("update", change) if change else ""
         added = text.count("{") + text.count("[")
-        if part and (not change or size + len(text) > BODY_LIMIT - 10_000 or containers + added > CONTAINERS - 100 or len(part) == 50):
+        if part and (not change or size + len(text) > BODY_LIMIT - 10_000 or containers + added > CONTAINERS - 100 or len(part) == 25):
             answer = wire.send(service, body=f"[{','.join(part)}]", patience=4 * PATIENCE)
             results = [message.get("result", {"isError": True}) for message in answer.json]
             assert not any(result.get("isError") for result in results), answer

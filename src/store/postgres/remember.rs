@@ -135,9 +135,9 @@ impl Batch {
             }
             batch.places.push(place);
             batch.add_row(&item, place, terms.length);
-            for (term, frequency) in terms.counts {
+            for (term, frequency) in terms.iter() {
                 batch.term_places.push(place);
-                batch.terms.push(term);
+                batch.terms.push(term.to_owned());
                 batch.frequencies.push(number(frequency as usize));
             }
             batch.ids.push(item.id);

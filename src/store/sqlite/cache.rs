@@ -63,12 +63,44 @@ pub(super) struct Generation {
 /// The changes of a transaction to the index.
 #[derive(Debug, Default)]
 pub(super) struct Delta {
-    /// Names of terms in the index, and the change of the number of memories that contain them.
-    pub(super) terms: Vec<(String, i64)>,
+    /// The index's names of terms, and how many memories more contain them.
+    pub(super) terms: TermChanges,
     /// Memories whose length changed.
     pub(super) resized: Vec<i64>,
     /// Memories that were removed from the index.
     pub(super) unindexed: HashSet<i64>,
+}
+
+/// Names of terms with the change of their frequency, in one text: a call may store a million terms.
+#[derive(Debug, Default)]
+pub(super) struct TermChanges {
+    text: String,
+    /// Where each name ends in the text, and the change.
+    entries: Vec<(usize, i32)>,
+}
+
+impl TermChanges {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, i64)> {
+        let mut begin = 0;
+        self.entries.iter().map(move |(end, change)| {
+            let name = &self.text[begin..*end];
+            begin = *end;
+            (name, i64::from(*change))
+        })
+    }
+}
+
+impl Extend<(String, i32)> for TermChanges {
+    fn extend<T: IntoIterator<Item = (String, i32)>>(&mut self, changes: T) {
+        for (name, change) in changes {
+            self.text.push_str(&name);
+            self.entries.push((self.text.len(), change));
+        }
+    }
 }
 
 impl Cache {
@@ -238,9 +270,9 @@ impl Drop for Committing<'_> {
             return;
         }
         if !known.frequencies.is_empty() {
-            for (term, more) in &self.delta.terms {
+            for (term, more) in self.delta.terms.iter() {
                 if let Some(count) = known.frequencies.get_mut(term) {
-                    *count = count.saturating_add_signed(*more);
+                    *count = count.saturating_add_signed(more);
                 }
             }
         }

@@ -99,10 +99,10 @@ impl AnalyzedBatch {
     pub(super) fn extend(&self, delta: &mut Delta, project: i64, answer: &[Remembered]) {
         let new = self.items.iter().zip(answer);
         for (item, _) in new.filter(|(_, place)| place.created) {
-            let terms = item.terms.counts.keys();
+            let terms = item.terms.iter();
             delta
                 .terms
-                .extend(terms.map(|term| (indexed(project, term), 1)));
+                .extend(terms.map(|(term, _)| (indexed(project, term), 1)));
         }
     }
 }
@@ -381,7 +381,7 @@ impl SqliteTx<'_> {
         let length = Some(analyzed.terms.length);
         let beside = Beside {
             actor: self.scope.actor(),
-            index_entry: index_entry(self.project, &analyzed.terms),
+            index_entry: index_entry(self.project, &analyzed.terms.unpack()),
         };
         let query = bind_memory(
             memory_sql::REMEMBER,
