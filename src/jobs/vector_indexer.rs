@@ -311,7 +311,7 @@ impl Indexer {
                 tracing::info!(
                     before,
                     now,
-                    "another model: memories without its vectors are embedded anew"
+                    "another model: memories without its vectors are embedded again"
                 );
             }
             self.queue_missing(model, heartbeat).await?;
