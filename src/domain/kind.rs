@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Kind of a memory.
+/// What a memory is for.
 #[derive(
     Debug,
     Clone,

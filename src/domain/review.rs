@@ -132,7 +132,7 @@ impl Proposal {
                            "conflict": "contradiction", "different": "unrelated"})
 )]
 pub enum Judgement {
-    /// They have the same content.
+    /// They say the same.
     Duplicate,
     /// Both cannot be true.
     Contradiction,
@@ -295,7 +295,7 @@ impl Review {
 
 /// The reason why an undo is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("memory {memory} cannot be restored to its earlier version: {cause}")]
+#[error("memory {memory} cannot be taken back to what it was: {cause}")]
 pub struct Obstacle {
     pub memory: Uuid,
     /// The version that changed it again, if known.

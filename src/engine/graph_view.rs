@@ -16,7 +16,7 @@ use crate::domain::graph::{Entity, Relation};
 pub struct EntityView {
     /// Name.
     pub name: String,
-    /// Type of the entity.
+    /// What it is.
     #[serde(rename = "type")]
     pub kind: String,
     /// Project, where it is not the caller's own.

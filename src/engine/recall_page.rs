@@ -1,13 +1,16 @@
 //! One page of an answer, whose texts share the budget of characters.
 
+use std::ops::Range;
+
 use super::answer_size::{LEAST_NOTED, LEAST_SHARE, even_share};
 use super::recall_view::{AnswerPrinter, Why};
 use super::view::date_of;
 use super::{Detail, HitView, MemoryView, RecallOutput};
 use crate::domain::cursor::{self, Position};
-use crate::domain::passage::passage;
+use crate::domain::passage::{find_passage, shorten_to_passage};
 use crate::domain::ranking::{Page, PageEntry, PageGroup};
 use crate::domain::reference::first_line;
+use crate::domain::{Episode, Memory};
 
 /// Number of characters of a text in an index.
 const INDEX_CHARS: usize = 36;
@@ -69,12 +72,15 @@ fn describe_group(
         memory,
         hit,
     } = newest;
-    let why = hit.map(|hit| Why::new(hit, rank, terms));
+    let number = hit.as_ref().map_or(0, |hit| hit.passage);
+    let mut nearest = NearestPassage::find(&memory, number);
+    let why = hit.map(|hit| Why::new(hit, rank, nearest.text(&memory), terms));
     let mut memory = MemoryView::new(memory, project);
     let size = memory.chars();
     let is_index = form.detail == Detail::Index;
     match form.detail {
         Detail::Index => {
+            nearest = NearestPassage::default();
             memory = MemoryView {
                 content: first_line(&memory.content, INDEX_CHARS),
                 occurred_at: date_of(&memory.occurred_at).to_owned(),
@@ -92,6 +98,7 @@ fn describe_group(
             .map(|why| why.terms.clone())
             .unwrap_or_default(),
         start,
+        nearest,
         hit: HitView {
             memory,
             cut: false,
@@ -111,8 +118,58 @@ fn describe_group(
 struct Entry {
     hit: HitView,
     terms: Vec<String>,
+    nearest: NearestPassage,
     start: Position,
     length: usize,
+}
+
+/// Position of the passage nearest to the query in the text that has it.
+#[derive(Debug, Default)]
+struct NearestPassage {
+    content: Option<Range<usize>>,
+    situation: Option<Range<usize>>,
+    lesson: Option<Range<usize>>,
+}
+
+impl NearestPassage {
+    /// Finds the passage with a stored number.
+    fn find(memory: &Memory, number: u32) -> Self {
+        let Some(range) = find_passage(&memory.embedded_text(), number) else {
+            return Self::default();
+        };
+        // The texts in the order of `embedded_text`, with a line break between them.
+        let mut start = 0;
+        let mut within = |text: &str| {
+            let (from, to) = (start, start + text.len());
+            start = to + 1;
+            let overlaps = range.start < to && range.end > from;
+            overlaps.then(|| range.start.max(from) - from..range.end.min(to) - from)
+        };
+        let content = within(&memory.content);
+        let mut of_episode = |text: fn(&Episode) -> &str| {
+            let episode = memory.episode.as_ref()?;
+            within(text(episode))
+        };
+        Self {
+            content,
+            situation: of_episode(|episode| &episode.situation),
+            lesson: of_episode(|episode| &episode.lesson),
+        }
+    }
+
+    /// The text of the passage; of one that crosses texts, the first part.
+    fn text<'m>(&self, memory: &'m Memory) -> Option<&'m str> {
+        let episode = memory.episode.as_ref();
+        let texts = [
+            (Some(&memory.content), &self.content),
+            (episode.map(|one| &one.situation), &self.situation),
+            (episode.map(|one| &one.lesson), &self.lesson),
+        ];
+        let found = texts
+            .into_iter()
+            .find_map(|(text, range)| text?.get(range.clone()?));
+        found.map(str::trim)
+    }
 }
 
 impl Entry {
@@ -131,14 +188,16 @@ impl Entry {
             .collect();
         let mut left = room;
         // The lesson comes first, because it is the purpose of an episode.
-        for text in [&mut hit.memory.lesson, &mut hit.memory.situation]
-            .into_iter()
-            .flatten()
-        {
-            *text = passage(text, &terms, left / 2);
+        for (text, nearest) in [
+            (&mut hit.memory.lesson, &self.nearest.lesson),
+            (&mut hit.memory.situation, &self.nearest.situation),
+        ] {
+            let Some(text) = text else { continue };
+            *text = shorten_to_passage(text, &terms, nearest.as_ref(), left / 2);
             left = left.saturating_sub(text.chars().count());
         }
-        hit.memory.content = passage(&hit.memory.content, &terms, left);
+        let nearest = self.nearest.content.as_ref();
+        hit.memory.content = shorten_to_passage(&hit.memory.content, &terms, nearest, left);
         hit
     }
 }

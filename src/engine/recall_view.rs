@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::MemoryView;
 use crate::domain::Hit;
+use crate::domain::passage::shorten_to_passage;
 use crate::domain::ranking::{Channel, ChannelRank, ScoreComponent};
+
+/// Characters of a passage in an explanation.
+const PASSAGE_CHARS: usize = 200;
 
 /// How much of each hit an answer contains.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -28,7 +32,7 @@ pub enum Detail {
     Full,
 }
 
-/// The hits.
+/// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct RecallOutput {
     /// Remarks on this answer.
@@ -91,7 +95,7 @@ pub struct Why {
     pub rank: usize,
     /// Score that determines the order.
     pub score: f64,
-    /// Probability that it answers, 0 to 1.
+    /// That it answers, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub confidence: Option<f64>,
@@ -99,6 +103,10 @@ pub struct Why {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(skip)]
     pub shares: BTreeMap<ScoreComponent, f64>,
+    /// The passage of a long text that is nearest to the query in meaning, shortened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(skip)]
+    pub passage: Option<String>,
     /// Word stems that the text shares with the query.
     pub terms: Vec<String>,
     /// Whether the text equals the query.
@@ -126,8 +134,8 @@ pub struct Why {
 pub type AnswerPrinter<'p> = dyn Fn(&RecallOutput) -> String + Sync + 'p;
 
 impl Why {
-    /// Explains a hit at a `rank`, with the `terms` that it refers to by index.
-    pub(super) fn new(hit: Hit, rank: usize, terms: &[String]) -> Self {
+    /// Explains a hit at a `rank`, found by a `passage` of its text, with the `terms` that it refers to by index.
+    pub(super) fn new(hit: Hit, rank: usize, passage: Option<&str>, terms: &[String]) -> Self {
         let found = hit.terms.iter();
         let mut found: Vec<String> = found
             .filter_map(|one| terms.get(one.term).cloned())
@@ -142,6 +150,7 @@ impl Why {
             shares: components
                 .map(|(share, part)| (share, round_score(part)))
                 .collect(),
+            passage: passage.map(|text| shorten_to_passage(text, &[], None, PASSAGE_CHARS)),
             terms: found,
             exact: hit.exact,
             channels: channels

@@ -9,7 +9,7 @@ use super::{
     RecallParams, ReviewView,
 };
 use crate::domain::fold::fold_key;
-use crate::domain::passage::passage;
+use crate::domain::passage::shorten_to_passage;
 use crate::domain::reference::first_line;
 use crate::domain::{Kind, validate};
 use crate::store::ReviewQuery;
@@ -200,7 +200,7 @@ impl Engine {
             .into_iter()
             .flatten()
             {
-                *text = passage(text, &[], MEMORY_CHARS);
+                *text = shorten_to_passage(text, &[], None, MEMORY_CHARS);
             }
         }
         Ok(views)

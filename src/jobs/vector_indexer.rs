@@ -1,6 +1,8 @@
 //! Computes the embeddings of memories in the background, newest first, one batch at a time, on separate threads.
 //!
-//! If the model changes, all memories are queued again. Meanwhile recall uses words and the existing new embeddings.
+//! Each passage of a text has an embedding. If the model changes, all memories are queued again. Meanwhile recall uses the
+//! new embeddings that exist, and words. Long texts that have one embedding of the whole text, from earlier versions, are
+//! queued as well; recall uses it until then.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,10 +12,14 @@ use tokio::time::sleep;
 
 use crate::domain::Clock;
 use crate::domain::count::{count_of, verb_for};
-use crate::embed::{Desk, EmbedError, Embedder, Model};
+use crate::domain::passage::{Passages, split_passages};
+use crate::embed::{Desk, EmbedError, Embedder, Model, Vector, normalize_vector};
 use crate::lifecycle::{Condition, Heartbeat, Role, Supervisor};
 use crate::store::{Embedded, IndexJob, MemoryKey, Store, StoreError};
 
+/// Name of the division of texts into passages. A database that was filled under another name is searched for vectors of
+/// whole long texts, which are recomputed.
+const PASSAGE_RULES: &str = "passages 1";
 /// Number of memories per batch, which takes some hundred milliseconds.
 const BATCH: usize = 32;
 /// Interval for finding memories of other servers. Memories of this server wake the indexer.
@@ -200,9 +206,9 @@ impl Indexer {
         if jobs.is_empty() {
             return Ok(0);
         }
-        let work = embedder.passages(jobs.iter().map(|job| job.text.clone()).collect());
+        let work = embed_passages(embedder, &jobs);
         match self.report_while(work).await {
-            Ok(vectors) => self.save_vectors(model, &jobs, vectors).await?,
+            Ok(embedded) => self.save_vectors(model, &jobs, embedded).await?,
             Err(EmbedError::Unavailable {
                 reason,
                 retry_after,
@@ -223,17 +229,8 @@ impl Indexer {
         &self,
         model: &Model,
         jobs: &[IndexJob],
-        vectors: Vec<Vec<Vec<f32>>>,
+        embedded: Vec<Embedded>,
     ) -> Result<(), StoreError> {
-        let embedded: Vec<Embedded> = jobs
-            .iter()
-            .zip(vectors)
-            .map(|(job, vectors)| Embedded {
-                key: job.key,
-                version: job.version,
-                vectors,
-            })
-            .collect();
         let now = self.clock.now();
         let saved = self.store.save_vectors(&model.id, &embedded, now).await?;
         if saved < jobs.len() as u64 {
@@ -252,9 +249,10 @@ impl Indexer {
     ) -> Result<(), Stop> {
         for (place, job) in jobs.iter().enumerate() {
             heartbeat.beat();
-            match embedder.passages(vec![job.text.clone()]).await {
-                Ok(vectors) => {
-                    self.save_vectors(embedder.model(), std::slice::from_ref(job), vectors)
+            let job_alone = std::slice::from_ref(job);
+            match embed_passages(embedder, job_alone).await {
+                Ok(embedded) => {
+                    self.save_vectors(embedder.model(), job_alone, embedded)
                         .await?
                 }
                 Err(EmbedError::Unavailable {
@@ -303,15 +301,16 @@ impl Indexer {
         Ok(Stop::Later(after))
     }
 
-    /// Queues memories without embeddings of this model, unless that was already done.
+    /// Queues memories without embeddings of this model and their passages, unless that was done before.
     async fn fill_queue(&mut self, model: &Model, heartbeat: &Heartbeat) -> Result<(), Stop> {
-        let (before, now) = (self.store.queued_model().await?, model.to_string());
+        let now = format!("{model}, {PASSAGE_RULES}");
+        let before = self.store.queued_model().await?;
         if before.as_ref() != Some(&now) {
             if let Some(before) = &before {
                 tracing::info!(
                     before,
                     now,
-                    "another model: memories without its vectors are embedded again"
+                    "another model or other passages: recomputes the vectors of the memories that lack them"
                 );
             }
             self.queue_missing(model, heartbeat).await?;
@@ -335,6 +334,44 @@ impl Indexer {
             }
         }
     }
+}
+
+/// Computes one vector for each passage of the texts.
+async fn embed_passages(
+    embedder: &dyn Embedder,
+    jobs: &[IndexJob],
+) -> Result<Vec<Embedded>, EmbedError> {
+    let passages: Vec<Passages> = jobs
+        .iter()
+        .map(|job| split_passages(&job.text, job.is_turn))
+        .collect();
+    let texts = jobs.iter().zip(&passages).flat_map(|(job, passages)| {
+        let ranges = passages.ranges.iter().cloned();
+        ranges.map(|range| job.text[range].trim().to_owned())
+    });
+    let vectors = embedder.passages(texts.collect()).await?.into_iter();
+    let mut vectors = vectors.map(average_vectors);
+    let embedded = jobs.iter().zip(passages).map(|(job, passages)| Embedded {
+        key: job.key,
+        version: job.version,
+        first_passage: passages.first,
+        vectors: vectors.by_ref().take(passages.ranges.len()).collect(),
+    });
+    Ok(embedded.collect())
+}
+
+/// The mean direction of the parts into which an embedder divides a text that is too long for its model.
+fn average_vectors(mut parts: Vec<Vector>) -> Vector {
+    let Some(first) = parts.pop() else {
+        return Vector::new();
+    };
+    let mut sum = first.clone();
+    for part in &parts {
+        sum.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
+    }
+    let dimension = sum.len();
+    // Opposite parts have no mean direction.
+    normalize_vector(sum, dimension).unwrap_or(first)
 }
 
 /// The reason why a round ended early.

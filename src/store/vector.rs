@@ -17,6 +17,8 @@ pub struct IndexJob {
     pub version: i64,
     /// The text to embed.
     pub text: String,
+    /// Whether it is a turn of a conversation.
+    pub is_turn: bool,
     /// Number of failed attempts.
     pub attempts: u32,
 }
@@ -30,14 +32,16 @@ pub struct MemoryKey {
     pub seq: i64,
 }
 
-/// The vectors of a memory, one per chunk.
+/// The vectors of a memory, one for each passage.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedded {
     /// Key of the memory.
     pub key: MemoryKey,
     /// The version from the [`IndexJob`].
     pub version: i64,
-    /// At least one vector; all of length 1 and of the same dimension.
+    /// Number of the first vector, see [`crate::domain::passage::Passages::first`].
+    pub first_passage: u32,
+    /// Of length 1 and all of the same dimension; at least one.
     pub vectors: Vec<Vec<f32>>,
 }
 

@@ -535,6 +535,7 @@ impl Bench {
                 .map(|job| Embedded {
                     key: job.key,
                     version: job.version,
+                    first_passage: 0,
                     vectors: vec![self.world.vector(&job.text)],
                 })
                 .collect();
@@ -753,6 +754,7 @@ async fn embed_all(store: &dyn Store, world: &World) {
             .map(|job| Embedded {
                 key: job.key,
                 version: job.version,
+                first_passage: 0,
                 vectors: vec![world.vector(&job.text)],
             })
             .collect();

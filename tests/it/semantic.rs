@@ -9,12 +9,12 @@ use async_trait::async_trait;
 use cognitive_memory_mcp::domain::{Clock, Scope, SystemClock};
 use cognitive_memory_mcp::embed::{Desk, EmbedError, Embedder, Model, Vector};
 use cognitive_memory_mcp::engine::{
-    Call, Engine, RecallOutput, RecallParams, RememberItem, RememberParams,
+    Call, Detail, Engine, HitView, RecallOutput, RecallParams, RememberItem, RememberParams,
 };
 use cognitive_memory_mcp::jobs;
 use cognitive_memory_mcp::lifecycle::{ExitReason, Readiness, Supervisor};
-use cognitive_memory_mcp::store::Store;
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
+use cognitive_memory_mcp::store::{Embedded, IndexJob, Store};
 use serde_json::json;
 
 use crate::contract::analyzer;
@@ -230,6 +230,112 @@ async fn other_words_for_the_same_are_found() {
     service.stop().await;
 }
 
+/// Sentences about nothing that the embedder knows.
+fn filler(count: usize) -> String {
+    let sentence = |n: usize| {
+        format!("Paragraph {n} of the minutes is about a subject that nobody will ever ask for.")
+    };
+    let sentences: Vec<String> = (0..count).map(sentence).collect();
+    sentences.join(" ")
+}
+
+#[tokio::test]
+async fn one_passage_of_a_long_memory_is_found_and_shown() {
+    let service = Service::start(None).await;
+    service.desk.open(Subjects::new("subjects"));
+    let long = format!(
+        "{} Next door a kitten sleeps on the warm roof of the car. {}",
+        filler(40),
+        filler(40)
+    );
+    let mixed = format!("{} We ship on Fridays. {}", filler(2), filler(2));
+    service.remember(&[&long, &mixed]).await;
+    service.backlog_of(0).await;
+    let recall = async |max_chars: usize, detail: Detail| {
+        let params = RecallParams {
+            query: Some("pet dog".to_owned()),
+            explain: true,
+            detail,
+            max_chars: Some(max_chars),
+            limit: Some(1),
+            ..RecallParams::default()
+        };
+        service
+            .engine
+            .recall(&service.call(), params)
+            .await
+            .unwrap()
+    };
+    let found = recall(600, Detail::Text).await;
+    let hit = &found.hits[0];
+    assert!(
+        hit.cut && hit.memory.content.contains("a kitten sleeps"),
+        "{hit:?}"
+    );
+    let why = hit.why.as_ref().unwrap();
+    let passage = why.passage.as_deref().unwrap();
+    assert!(
+        passage.starts_with("Next door a kitten sleeps"),
+        "{passage}"
+    );
+    let why = serde_json::to_value(why).unwrap();
+    assert!(
+        why["channels"]["meaning"]["score"].as_f64() > Some(0.99),
+        "not an average: {why}"
+    );
+    let index = recall(600, Detail::Index).await;
+    assert!(
+        index.hits[0].memory.content.starts_with("Paragraph 0"),
+        "{index:?}"
+    );
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn vectors_of_whole_texts_are_recomputed_in_the_background() {
+    let service = Service::start(None).await;
+    let long = format!("{} A kitten sleeps. {}", filler(9), filler(9));
+    service.remember(&[&long, "The dog barks"]).await;
+    // As a version before passages left them.
+    let now = SystemClock.now();
+    let jobs = service.store.claim_index_jobs(9, now).await.unwrap();
+    let whole = |job: &IndexJob| Embedded {
+        key: job.key,
+        version: job.version,
+        first_passage: 0,
+        vectors: vec![vec![0.6, 0.8, 0.0]],
+    };
+    let whole: Vec<Embedded> = jobs.iter().map(whole).collect();
+    service
+        .store
+        .save_vectors("subjects", &whole, now)
+        .await
+        .unwrap();
+    let model = "subjects (3 dimensions)";
+    service.store.set_queued_model(model).await.unwrap();
+    let subjects = Subjects::new("subjects");
+    service
+        .desk
+        .open(Arc::clone(&subjects) as Arc<dyn Embedder>);
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let found = service.recall("pet").await;
+        assert_eq!(found.hits.len(), 2, "found meanwhile: {found:?}");
+        let passage = |hit: &HitView| hit.why.as_ref().and_then(|why| why.passage.clone());
+        if found.hits.iter().any(|hit| passage(hit).is_some()) {
+            break;
+        }
+        assert!(Instant::now() < end, "{found:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let seen = subjects.seen.lock().unwrap().clone();
+    assert!(
+        !seen.contains("The dog barks"),
+        "the vector of a short text stays"
+    );
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn an_embedder_that_goes_away_loses_nothing() {
     let service = Service::start(None).await;
@@ -275,7 +381,7 @@ async fn another_model_takes_over_in_the_background() {
     }
     assert_eq!(
         service.store.queued_model().await.unwrap().as_deref(),
-        Some("two (3 dimensions)")
+        Some("two (3 dimensions), passages 1")
     );
     service.stop().await;
 }

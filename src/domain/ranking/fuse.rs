@@ -32,6 +32,10 @@ const SURE_RANGE: f64 = 0.2;
 /// Words get their full weight next to meaning if the best memory covers this share of the query, and less below,
 /// because a stray word must not outrank the same meaning.
 const FULL_COVERAGE: f64 = 0.75;
+/// Terms of a memory whose words belong together. Longer memories have several passages.
+const SHORT_LENGTH: f64 = 20.0;
+/// Growth of the coverage that full weight needs, with the logarithm of the length.
+const SCATTERING: f64 = 0.5;
 /// Weight of the memory's own meaning.
 const MEANING: f64 = 0.4;
 /// Weight of the mean meaning of the neighboring turns.
@@ -175,7 +179,10 @@ pub fn fuse(hits: &mut [Hit], query: &FusionQuery) {
         .map(|one| one.coverage)
         .fold(0.0, f64::max);
     let trust = if has_cosines && query.total_weight > 0.0 {
-        (best_coverage / (query.total_weight * FULL_COVERAGE)).min(1.0)
+        let covered = hits.iter().zip(&surroundings);
+        let covered = covered.map(|(hit, around)| around.coverage / scatter_words(&hit.context));
+        let best_covered = covered.fold(0.0, f64::max);
+        (best_covered / (query.total_weight * FULL_COVERAGE)).min(1.0)
     } else {
         1.0
     };
@@ -200,6 +207,16 @@ pub fn fuse(hits: &mut [Hit], query: &FusionQuery) {
             .collect();
         hit.coverage = surroundings[at].nameless;
     }
+}
+
+/// How many times as much of a query a memory must cover as a short one, because a long text has words of the query by
+/// chance, scattered over its passages. The neighbors of turns were taken into account when the coverage was fitted.
+fn scatter_words(context: &HitContext) -> f64 {
+    if context.turn.is_some() {
+        return 1.0;
+    }
+    let excess = f64::from(context.length) / SHORT_LENGTH;
+    1.0 + SCATTERING * excess.max(1.0).ln()
 }
 
 /// Contribution of a session to each of its memories.
@@ -601,6 +618,27 @@ mod tests {
         // A sixth of the query is covered, of the three quarters that the full weight needs.
         assert_close(&scores([Some(0.2), Some(0.6)]), &[1.3 / 4.5, 1.0]);
         assert_close(&scores([None, None]), &[1.3, 0.0]);
+    }
+
+    #[test]
+    fn words_of_long_memories_count_less_beside_meaning() {
+        let query = FusionQuery {
+            total_weight: 4.0,
+            ..query()
+        };
+        let scores = |length: u32, turn: Option<i64>| {
+            let context = context(turn, length, false);
+            let hits = [
+                hit(&[(0, 1.5)], Some(0.2), &context),
+                hit(&[], Some(0.6), &context),
+            ];
+            scores(hits, &query)[0]
+        };
+        // Half of what full weight needs.
+        assert_close(&[scores(20, None)], &[1.3 / 2.0]);
+        let scattered = 1.0 + 0.5 * 5.0_f64.ln();
+        assert_close(&[scores(100, None)], &[1.3 / 2.0 / scattered]);
+        assert_close(&[scores(100, Some(1))], &[scores(30, Some(1))]);
     }
 
     #[test]

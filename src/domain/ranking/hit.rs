@@ -62,6 +62,8 @@ pub struct Hit {
     pub bm25: f64,
     /// Similarity to the query, -1 to 1, if the semantic search returned it.
     pub cosine: Option<f64>,
+    /// Number of the passage that has this similarity; 0 if that is the whole text.
+    pub passage: u32,
     /// Rank in each channel; empty if only words were searched.
     pub channels: BTreeMap<Channel, ChannelRank>,
     /// Parts of the score that are not 0, before damping; empty outside of the pool.
@@ -95,6 +97,7 @@ impl Hit {
             terms: Vec::new(),
             bm25: 0.0,
             cosine: None,
+            passage: 0,
             channels: BTreeMap::new(),
             components: BTreeMap::new(),
             damping: 1.0,

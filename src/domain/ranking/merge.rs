@@ -57,7 +57,8 @@ pub fn merge(words: Vec<Hit>, meaning: Option<Vec<Hit>>, depth: usize) -> Candid
         match merged.entry(hit.id) {
             Entry::Occupied(mut known) => {
                 let known = known.get_mut();
-                (known.hit.cosine, known.meaning) = (hit.cosine, Some(rank));
+                (known.hit.cosine, known.hit.passage) = (hit.cosine, hit.passage);
+                known.meaning = Some(rank);
             }
             Entry::Vacant(new) => {
                 new.insert(Merged {

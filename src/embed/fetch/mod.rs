@@ -263,7 +263,7 @@ impl Plan {
         if to.exists() {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                format!("{} already exists", to.display()),
+                format!("{} is there already", to.display()),
             ));
         }
         let unfinished = PathBuf::from(format!("{}.part", to.display()));

@@ -72,14 +72,19 @@ impl FromRow<'_, PgRow> for HitRow {
     }
 }
 
-/// A chunk near the query.
+/// A passage near to the query.
 pub(super) struct SemanticRow(pub(super) Hit);
 
 impl FromRow<'_, PgRow> for SemanticRow {
     fn from_row(row: &PgRow) -> sqlx::Result<Self> {
         let HitRow(hit) = HitRow::from_row(row)?;
         let cosine = Some(row.try_get("cosine")?);
-        Ok(Self(Hit { cosine, ..hit }))
+        let passage: i32 = row.try_get("chunk")?;
+        Ok(Self(Hit {
+            cosine,
+            passage: passage.unsigned_abs(),
+            ..hit
+        }))
     }
 }
 

@@ -18,6 +18,7 @@ use super::row_security::View;
 use super::vector_sql::Way;
 use super::{CHECK, PostgresStore, migration, natural, sql, vector_sql};
 use crate::domain::memory::embedded_text;
+use crate::domain::passage::{SHORT_BYTES, SHORT_TURN_BYTES};
 use crate::domain::{Episode, Hit, Scope};
 use crate::store::statement::bind;
 use crate::store::{Embedded, IndexJob, MemoryKey, Result, VectorQuery, VectorStore};
@@ -69,6 +70,7 @@ fn job(row: &PgRow) -> Result<IndexJob, sqlx::Error> {
         },
         version: row.try_get("version")?,
         text: embedded_text(content, episode.as_ref()),
+        is_turn: row.try_get("is_turn")?,
         attempts: attempts.unsigned_abs(),
     })
 }
@@ -112,17 +114,17 @@ async fn save(
         commit(transaction).await?;
         return Ok(0);
     };
-    let (mut rows, mut chunks, mut numbers) = ((Vec::new(), Vec::new()), Vec::new(), Vec::new());
+    let (mut rows, mut passages, mut numbers) = ((Vec::new(), Vec::new()), Vec::new(), Vec::new());
     for memory in &unchanged {
-        for (chunk, vector) in (0_i32..).zip(&memory.vectors) {
+        for (passage, vector) in (memory.first_passage..).zip(&memory.vectors) {
             rows.0.push(memory.key.project);
             rows.1.push(memory.key.seq);
-            chunks.push(chunk);
+            passages.push(i32::try_from(passage).unwrap_or(i32::MAX));
             numbers.extend_from_slice(vector);
         }
     }
     bind!(sqlx::query(vector_sql::INSERT_VECTORS) =>
-        rows.0, rows.1, chunks, model, i32::try_from(dimension).unwrap_or(i32::MAX), now, numbers)
+        rows.0, rows.1, passages, model, i32::try_from(dimension).unwrap_or(i32::MAX), now, numbers)
     .execute(&mut *transaction)
     .await?;
     bind!(sqlx::query(vector_sql::DONE) => &projects, &seqs)
@@ -309,7 +311,9 @@ impl VectorStore for PostgresStore {
         attempt!(self.attempts(View::All, "queue memories", Effect::Repeatable)?, connection => async {
             let row = bind!(sqlx::query(vector_sql::QUEUE_MISSING) =>
                 model.map(|(id, _)| id), project, after.seq,
-                model.map(|(_, dimension)| i32::try_from(dimension).unwrap_or(i32::MAX)))
+                model.map(|(_, dimension)| i32::try_from(dimension).unwrap_or(i32::MAX)),
+                i32::try_from(SHORT_BYTES).unwrap_or(i32::MAX),
+                i32::try_from(SHORT_TURN_BYTES).unwrap_or(i32::MAX))
                 .fetch_optional(connection)
                 .await?;
             let key = |row: PgRow| Ok(MemoryKey { project: row.try_get("project_id")?, seq: row.try_get("seq")? });
@@ -370,7 +374,7 @@ pub(super) async fn search_vectors(
     let way = store.choose_way(scope, query).await?;
     let last = PAGES[PAGES.len() - 1];
     let mut best: HashMap<i64, Hit> = HashMap::new();
-    // A memory is returned once per chunk; few have more than one.
+    // A memory is returned several times, once for each of its near passages.
     for page in PAGES
         .into_iter()
         .filter(|page| *page >= query.limit.saturating_mul(5) / 4 || *page == last)
@@ -380,7 +384,7 @@ pub(super) async fn search_vectors(
         for SemanticRow(row) in rows {
             let known = best.entry(row.seq).or_insert_with(|| row.clone());
             if known.cosine < row.cosine {
-                known.cosine = row.cosine;
+                *known = row;
             }
         }
         if all || best.len() >= query.limit {

@@ -19,7 +19,7 @@ pub(super) const CLAIM: &str = "WITH picked AS (\
         RETURNING j.project_id, j.memory_seq, j.attempts\
     ) \
     SELECT c.project_id::bigint AS project_id, c.memory_seq, c.attempts, m.version, m.content, m.speaker, m.situation, \
-        m.lesson \
+        m.lesson, m.kind = 'dialogue' AS is_turn \
     FROM claimed c JOIN memory m ON m.project_id = c.project_id AND m.seq = c.memory_seq WHERE m.deleted_at IS NULL \
     ORDER BY c.project_id DESC, c.memory_seq DESC";
 /// Those of the given memories that have not changed. They remain locked until the end of the transaction.
@@ -45,16 +45,21 @@ pub(super) const POSTPONE: &str = "UPDATE index_job j SET not_before = $4::times
         attempts = j.attempts + ($3::text IS NOT NULL)::int \
     FROM unnest($1::bigint[], $2::bigint[]) AS i(project_id, seq) \
     WHERE j.project_id = i.project_id::int AND j.memory_seq = i.seq";
-/// Queues memories without vectors of a model ($1, of $4 dimensions; all memories if it is null), some thousand per
-/// call.
+/// Queues memories without vectors of a model ($1, of $4 dimensions; all if it is null), and those longer than $5 bytes (turns
+/// of conversations: $6) that have one vector for the whole text. Portions of 2,000 memories.
 pub(super) const QUEUE_MISSING: &str = "WITH part AS (\
-        SELECT m.project_id, m.seq, m.deleted_at FROM memory m WHERE (m.project_id, m.seq) > ($2::int, $3::bigint) \
+        SELECT m.project_id, m.seq, m.deleted_at, m.kind, \
+            octet_length(m.content) + coalesce(octet_length(m.situation), 0) + coalesce(octet_length(m.lesson), 0) AS bytes \
+        FROM memory m WHERE (m.project_id, m.seq) > ($2::int, $3::bigint) \
         ORDER BY m.project_id, m.seq LIMIT 2000\
     ), queued AS (\
         INSERT INTO index_job (project_id, memory_seq) \
-        SELECT p.project_id, p.seq FROM part p WHERE p.deleted_at IS NULL AND NOT EXISTS (\
+        SELECT p.project_id, p.seq FROM part p WHERE p.deleted_at IS NULL AND (NOT EXISTS (\
             SELECT 1 FROM embedding e WHERE e.project_id = p.project_id AND e.memory_seq = p.seq AND e.model = $1::text \
             AND e.dimension = $4::int) \
+            OR p.bytes > CASE p.kind WHEN 'dialogue' THEN $6::int ELSE $5::int END AND EXISTS (\
+            SELECT 1 FROM embedding e WHERE e.project_id = p.project_id AND e.memory_seq = p.seq AND e.model = $1::text \
+            AND e.chunk = 0)) \
         ON CONFLICT (project_id, memory_seq) DO UPDATE SET not_before = NULL, attempts = 0, last_error = NULL \
             WHERE index_job.attempts > 0\
     ) \
@@ -149,27 +154,27 @@ pub(super) fn nearest(dimension: usize, limit: usize, way: Way) -> AssertSqlSafe
     );
     let passing = |found_by: &str| {
         format!(
-            "SELECT m.*, e.distance FROM (\
-                SELECT m.project_id, m.seq AS memory_seq, e.distance FROM (\
+            "SELECT m.*, e.chunk, e.distance FROM (\
+                SELECT m.project_id, m.seq AS memory_seq, e.chunk, e.distance FROM (\
                     SELECT m.project_id, m.seq FROM memory m \
                     WHERE m.project_id = {in_scope} AND {found_by}{filter} \
                     ORDER BY m.seq DESC LIMIT {MOST_FILTERED}\
                 ) m CROSS JOIN LATERAL (\
-                    SELECT {distance} AS distance FROM embedding e \
+                    SELECT e.chunk, {distance} AS distance FROM embedding e \
                     WHERE e.project_id = m.project_id AND e.memory_seq = m.seq AND {of_model} OFFSET 0\
                 ) e ORDER BY e.distance LIMIT {limit}\
              ) e CROSS JOIN {memory_of}"
         )
     };
     let near = format!(
-        "SELECT m.*, {distance} AS distance FROM embedding e CROSS JOIN {memory_of} \
+        "SELECT m.*, e.chunk, {distance} AS distance FROM embedding e CROSS JOIN {memory_of} \
          WHERE {of_model} AND e.project_id = {in_scope} ORDER BY {distance} LIMIT {limit}"
     );
     let found = match way {
         Way::All => format!(
-            "SELECT m.*, e.distance FROM (\
+            "SELECT m.*, e.chunk, e.distance FROM (\
                 SELECT * FROM (\
-                    SELECT e.project_id, e.memory_seq, {distance} AS distance FROM embedding e \
+                    SELECT e.project_id, e.memory_seq, e.chunk, {distance} AS distance FROM embedding e \
                     WHERE {of_model} AND e.project_id = {in_scope} OFFSET 0\
                 ) e ORDER BY e.distance OFFSET 0\
              ) e CROSS JOIN {memory_of} ORDER BY e.distance LIMIT {limit}"

@@ -21,8 +21,10 @@ pub(super) struct Matrix {
 
 #[derive(Debug, Default)]
 struct Rows {
-    /// The memory of each row.
+    /// The memory of each row. The rows of a memory are next to each other.
     memories: Vec<i64>,
+    /// The number of the passage of each row.
+    passages: Vec<u16>,
     scales: Vec<f32>,
     numbers: Vec<i8>,
 }
@@ -49,11 +51,13 @@ impl Matrix {
         self.projects.values().map(|rows| rows.memories.len()).sum()
     }
 
-    /// Adds a vector of a memory.
-    pub(super) fn push(&mut self, project: i64, memory: i64, vector: &[f32]) {
+    /// Adds the vector of a passage behind those of the same memory.
+    pub(super) fn push(&mut self, project: i64, memory: i64, passage: u32, vector: &[f32]) {
         let rows = self.projects.entry(project).or_default();
         let (step, numbers) = quantised(vector);
         rows.memories.push(memory);
+        rows.passages
+            .push(u16::try_from(passage).unwrap_or(u16::MAX));
         rows.scales.push(step);
         rows.numbers.extend(numbers);
         self.present.insert(memory);
@@ -83,6 +87,7 @@ impl Matrix {
                 .filter(|(_, memory)| !gone.contains(memory))
             {
                 rows.memories.push(*memory);
+                rows.passages.push(old.passages[row]);
                 rows.scales.push(old.scales[row]);
                 rows.numbers
                     .extend_from_slice(&old.numbers[row * dimension..][..dimension]);
@@ -94,7 +99,7 @@ impl Matrix {
     pub(super) fn ranked(&self, projects: &[i64], vector: &[f32]) -> Ranked {
         let (_, query) = quantised(vector);
         let query: Vec<i16> = query.map(i16::from).collect();
-        let mut scored: Vec<(f32, i64)> = Vec::new();
+        let mut scored: Vec<Nearest> = Vec::new();
         for rows in projects
             .iter()
             .filter_map(|project| self.projects.get(project))
@@ -106,44 +111,44 @@ impl Matrix {
             }
             .dispatch();
         }
-        Ranked {
-            scored,
-            done: 0,
-            seen: HashSet::new(),
-        }
+        Ranked { scored, done: 0 }
     }
 }
 
-/// Memories by similarity, sorted as far as requested: most searches need a few of many.
+/// The nearest passage of a memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Nearest {
+    cosine: f32,
+    pub(super) memory: i64,
+    pub(super) passage: u16,
+}
+
+/// Memories by the cosine of their nearest passage. Only the requested part is sorted, because most searches want a few of
+/// many.
 #[derive(Debug, Default)]
 pub(super) struct Ranked {
-    scored: Vec<(f32, i64)>,
+    scored: Vec<Nearest>,
     done: usize,
-    seen: HashSet<i64>,
 }
 
 impl Ranked {
-    /// Returns the memories of the next `count` vectors, nearest first, each memory once overall; `None` at the end.
-    pub(super) fn next(&mut self, count: usize) -> Option<Vec<i64>> {
+    /// The next `count` memories, nearest first; `None` at the end.
+    pub(super) fn next(&mut self, count: usize) -> Option<&[Nearest]> {
         let rest = &mut self.scored[self.done..];
         if rest.is_empty() {
             return None;
         }
-        let order =
-            |a: &(f32, i64), b: &(f32, i64)| b.0.total_cmp(&a.0).then_with(|| b.1.cmp(&a.1));
+        let order = |a: &Nearest, b: &Nearest| {
+            let nearer = b.cosine.total_cmp(&a.cosine);
+            nearer.then_with(|| b.memory.cmp(&a.memory))
+        };
         let count = count.clamp(1, rest.len());
         if count < rest.len() {
             rest.select_nth_unstable_by(count - 1, order);
         }
         rest[..count].sort_unstable_by(order);
         self.done += count;
-        Some(
-            rest[..count]
-                .iter()
-                .map(|(_, memory)| *memory)
-                .filter(|memory| self.seen.insert(*memory))
-                .collect(),
-        )
+        Some(&rest[..count])
     }
 }
 
@@ -152,7 +157,7 @@ impl Ranked {
 struct Scoring<'a> {
     rows: &'a Rows,
     query: &'a [i16],
-    scored: &'a mut Vec<(f32, i64)>,
+    scored: &'a mut Vec<Nearest>,
 }
 
 impl SimdOp for Scoring<'_> {
@@ -162,21 +167,33 @@ impl SimdOp for Scoring<'_> {
     fn eval<I: Isa>(self, _: I) {
         let Rows {
             memories,
+            passages,
             scales,
             numbers,
         } = self.rows;
-        let rows = numbers
-            .chunks_exact(self.query.len())
-            .zip(scales)
-            .zip(memories);
-        self.scored.extend(rows.map(|((row, step), memory)| {
+        let vectors = numbers.chunks_exact(self.query.len()).zip(scales);
+        let mut best: Option<Nearest> = None;
+        for ((row, step), (memory, passage)) in vectors.zip(memories.iter().zip(passages)) {
             let product: i32 = row
                 .iter()
                 .zip(self.query)
                 .map(|(a, b)| i32::from(*a) * i32::from(*b))
                 .sum();
-            (product as f32 * step, *memory)
-        }));
+            let next = Nearest {
+                cosine: product as f32 * step,
+                memory: *memory,
+                passage: *passage,
+            };
+            match &mut best {
+                Some(known) if known.memory == next.memory => {
+                    if known.cosine < next.cosine {
+                        *known = next;
+                    }
+                }
+                _ => self.scored.extend(best.replace(next)),
+            }
+        }
+        self.scored.extend(best);
     }
 }
 
@@ -185,25 +202,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_come_first_and_once() {
+    fn memories_are_ordered_by_their_nearest_passage() {
         let mut matrix = Matrix::new("m", 2);
-        matrix.push(1, 10, &[1.0, 0.0]);
-        matrix.push(1, 11, &[0.0, 1.0]);
-        matrix.push(1, 11, &[0.9, 0.1]);
-        matrix.push(2, 12, &[1.0, 0.0]);
+        matrix.push(1, 10, 0, &[1.0, 0.0]);
+        matrix.push(1, 11, 1, &[0.0, 1.0]);
+        matrix.push(1, 11, 2, &[0.9, 0.1]);
+        matrix.push(2, 12, 0, &[1.0, 0.0]);
         let all = |matrix: &Matrix, projects: &[i64]| {
             let mut ranked = matrix.ranked(projects, &[1.0, 0.0]);
-            std::iter::from_fn(|| ranked.next(1))
-                .flatten()
-                .collect::<Vec<i64>>()
+            let mut memories = Vec::new();
+            while let Some(next) = ranked.next(1) {
+                memories.extend(next.iter().map(|nearest| nearest.memory));
+            }
+            memories
         };
         assert_eq!(all(&matrix, &[1]), [10, 11]);
         assert_eq!(all(&matrix, &[1, 2]), [12, 10, 11]);
         assert!(all(&matrix, &[3]).is_empty());
-        assert_eq!(
-            matrix.ranked(&[1, 2], &[1.0, 0.0]).next(100).unwrap(),
-            [12, 10, 11]
-        );
+        let mut ranked = matrix.ranked(&[1, 2], &[1.0, 0.0]);
+        let together = ranked.next(100).unwrap().iter();
+        let passages: Vec<(i64, u16)> = together
+            .map(|nearest| (nearest.memory, nearest.passage))
+            .collect();
+        assert_eq!(passages, [(12, 0), (10, 0), (11, 2)]);
         matrix.remove(&[10, 99]);
         assert_eq!(all(&matrix, &[1]), [11]);
         assert_eq!(matrix.len(), 3);

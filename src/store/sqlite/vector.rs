@@ -1,7 +1,6 @@
-//! Vectors in SQLite: searched exactly, by way of a copy in memory (see [`matrix`](super::matrix)).
+//! Vectors in SQLite: searched by means of a copy in memory (see [`matrix`](super::matrix)).
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,9 +13,10 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use super::error::Fault;
 use super::filter::bind_filter;
-use super::matrix::Matrix;
+use super::matrix::{Matrix, Nearest};
 use super::{Open, SqliteStore, json_numbers, sql, vector_sql};
 use crate::domain::memory::embedded_text;
+use crate::domain::passage::{SHORT_BYTES, SHORT_TURN_BYTES};
 use crate::domain::{Episode, Hit, Scope};
 use crate::store::statement::bind;
 use crate::store::{
@@ -94,7 +94,8 @@ impl Open {
             .fetch(&mut *connection);
         while let Some(row) = rows.try_next().await? {
             let (project, memory) = (row.try_get(0)?, row.try_get(1)?);
-            matrix.push(project, memory, &numbers(row.try_get(2)?));
+            let vector = numbers(row.try_get(3)?);
+            matrix.push(project, memory, row.try_get(2)?, &vector);
         }
         Ok(matrix)
     }
@@ -129,6 +130,7 @@ fn job(row: &SqliteRow) -> Result<IndexJob, sqlx::Error> {
         },
         version: row.try_get(3)?,
         text: embedded_text(content, episode.as_ref()),
+        is_turn: row.try_get(8)?,
         attempts: row.try_get(2)?,
     })
 }
@@ -177,7 +179,8 @@ impl VectorStore for SqliteStore {
                 .await?;
             let Some(end) = end else { return Ok(None) };
             bind!(sqlx::query(vector_sql::QUEUE_MISSING) =>
-                model.map(|(id, _)| id), after, end, model.map(|(_, dimension)| dimension as i64))
+                model.map(|(id, _)| id), after, end, model.map(|(_, dimension)| dimension as i64),
+                SHORT_BYTES as i64, SHORT_TURN_BYTES as i64)
             .execute(&mut *connection)
             .await?;
             Ok(Some(MemoryKey {
@@ -227,9 +230,9 @@ impl VectorStore for SqliteStore {
                             .bind(seq)
                             .execute(&mut *connection)
                             .await?;
-                        for (chunk, vector) in memory.vectors.iter().enumerate() {
+                        for (passage, vector) in (memory.first_passage..).zip(&memory.vectors) {
                             bind!(sqlx::query(vector_sql::INSERT_EMBEDDING) =>
-                                seq, model, chunk as i64, vector.len() as i64, bytes(vector),
+                                seq, model, i64::from(passage), vector.len() as i64, bytes(vector),
                                 now.timestamp_micros())
                             .execute(&mut *connection)
                             .await?;
@@ -254,12 +257,12 @@ impl VectorStore for SqliteStore {
                     );
                     let dimension = matrix.dimension;
                     for memory in saved {
-                        for vector in memory
-                            .vectors
-                            .iter()
-                            .filter(|vector| vector.len() == dimension)
+                        let key = memory.key;
+                        for (passage, vector) in (memory.first_passage..)
+                            .zip(&memory.vectors)
+                            .filter(|(_, vector)| vector.len() == dimension)
                         {
-                            matrix.push(memory.key.project, memory.key.seq, vector);
+                            matrix.push(key.project, key.seq, passage, vector);
                         }
                     }
                 }
@@ -333,7 +336,7 @@ pub(super) async fn search_vectors(
             break;
         };
         portion *= 8;
-        compare_exactly(&mut connection, &projects, query, &nearest, &mut found).await?;
+        compare_exactly(&mut connection, &projects, query, nearest, &mut found).await?;
     }
     let mut found: Vec<Hit> = found.into_values().collect();
     found.sort_by(|a, b| {
@@ -347,16 +350,16 @@ pub(super) async fn search_vectors(
     Ok(found)
 }
 
-/// Adds those of `memories` that pass the filter, each with the cosine of its nearest chunk.
+/// Adds the memories that pass the filter, each with the exact cosine of its nearest passage.
 async fn compare_exactly(
     connection: &mut SqliteConnection,
     projects: &[i64],
     query: &VectorQuery,
-    memories: &[i64],
+    nearest: &[Nearest],
     found: &mut HashMap<i64, Hit>,
 ) -> Result<(), Fault> {
     let mut statement = bind!(sqlx::query(vector_sql::nearest(&query.filter, projects)) =>
-        json_numbers(projects), json_numbers(memories), &query.model);
+        json_numbers(projects), json_passages(nearest), &query.model);
     for _ in 4..10 {
         statement = statement.bind(None::<i64>);
     }
@@ -364,18 +367,27 @@ async fn compare_exactly(
         .fetch_all(connection)
         .await?;
     for row in &rows {
-        let chunk = numbers(row.try_get(2)?);
-        if chunk.len() != query.vector.len() {
+        let vector = numbers(row.try_get(2)?);
+        if vector.len() != query.vector.len() {
             continue;
         }
-        let products = chunk.iter().zip(query.vector.iter());
+        let products = vector.iter().zip(query.vector.iter());
         let cosine: f64 = products.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-        let seq = row.try_get(1)?;
-        let hit = match found.entry(seq) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(fields::hit(row)?),
+        let hit = Hit {
+            cosine: Some(cosine),
+            passage: row.try_get("passage")?,
+            ..fields::hit(row)?
         };
-        hit.cosine = Some(hit.cosine.map_or(cosine, |known| known.max(cosine)));
+        found.insert(hit.seq, hit);
     }
     Ok(())
+}
+
+/// Pairs of memory and passage as a JSON array.
+fn json_passages(nearest: &[Nearest]) -> String {
+    let pairs: Vec<(i64, u16)> = nearest
+        .iter()
+        .map(|one| (one.memory, one.passage))
+        .collect();
+    serde_json::json!(pairs).to_string()
 }

@@ -172,6 +172,7 @@ macro_rules! contract_tests {
                 vector::forgotten_memories_have_no_nearness,
                 vector::filters_hold_for_vectors,
                 vector::long_texts_are_found_by_each_part,
+                vector::vectors_of_whole_long_texts_are_replaced,
                 vector::another_model_means_everything_anew,
                 vector::what_is_put_off_comes_later,
                 write::every_field_comes_back,

@@ -51,6 +51,7 @@ fn embedded(job: &IndexJob) -> Embedded {
     Embedded {
         key: job.key,
         version: job.version,
+        first_passage: 0,
         vectors: vec![direction(&job.text)],
     }
 }
@@ -338,13 +339,14 @@ pub(crate) async fn long_texts_are_found_by_each_part(store: Arc<dyn Store>) {
     store_one(&*store, &scope, note("short")).await;
     let jobs = store.claim_index_jobs(10, at(1)).await.unwrap();
     let parts = ["beginning", "middle", "end"];
-    // More chunks than a search reads at first, all nearer than the other memory.
-    let chunks = || std::iter::repeat_n("beginning", 100).chain(parts);
+    // More than a search reads at first, and all nearer than the other memory.
+    let passages = || std::iter::repeat_n("beginning", 100).chain(parts);
     let embedded: Vec<Embedded> = jobs
         .iter()
         .map(|job| Embedded {
+            first_passage: u32::from(job.text == "long"),
             vectors: if job.text == "long" {
-                chunks().map(direction).collect()
+                passages().map(direction).collect()
             } else {
                 vec![direction("short")]
             },
@@ -352,11 +354,48 @@ pub(crate) async fn long_texts_are_found_by_each_part(store: Arc<dyn Store>) {
         })
         .collect();
     store.save_vectors(MODEL, &embedded, at(2)).await.unwrap();
-    for part in parts {
+    for (part, number) in parts.into_iter().zip(101..) {
         let hits = near(&*store, &scope, part).await;
         assert_eq!((hits.len(), hits[0].id), (2, id), "each memory once");
         assert!((hits[0].cosine.unwrap() - 1.0).abs() < 1e-6);
+        if part != "beginning" {
+            assert_eq!(hits[0].passage, number, "the nearest passage");
+        }
+        assert_eq!(hits[1].passage, 0, "a short text is its only passage");
     }
+}
+
+pub(crate) async fn vectors_of_whole_long_texts_are_replaced(store: Arc<dyn Store>) {
+    let scope = scope();
+    store_one(&*store, &scope, note("short")).await;
+    store_one(&*store, &scope, note(&"a long text ".repeat(20))).await;
+    store_one(&*store, &scope, turn("s", 1, &"a long turn ".repeat(20))).await;
+    store_one(&*store, &scope, turn("s", 2, &"a long speech ".repeat(40))).await;
+    let by_lesson = episode("e", "s", &"a long lesson ".repeat(20));
+    store_one(&*store, &scope, by_lesson).await;
+    embed_all(&*store, MODEL).await;
+    queue(&*store, Some((MODEL, 8))).await;
+    let jobs = store.claim_index_jobs(10, at(100)).await.unwrap();
+    let long = jobs.iter().filter(|job| job.text.contains("long"));
+    assert_eq!((jobs.len(), long.count()), (3, 3), "the long ones only");
+    assert_eq!(jobs.iter().filter(|job| job.is_turn).count(), 1);
+    assert_eq!(
+        near(&*store, &scope, "short").await.len(),
+        5,
+        "found by the former vectors meanwhile"
+    );
+    let by_passage = jobs.iter().map(|job| Embedded {
+        first_passage: 1,
+        vectors: vec![direction(&job.text), direction("another passage")],
+        ..embedded(job)
+    });
+    let by_passage: Vec<Embedded> = by_passage.collect();
+    store
+        .save_vectors(MODEL, &by_passage, at(100))
+        .await
+        .unwrap();
+    queue(&*store, Some((MODEL, 8))).await;
+    assert_eq!(store.index_backlog().await.unwrap(), 0, "only once");
 }
 
 pub(crate) async fn another_model_means_everything_anew(store: Arc<dyn Store>) {

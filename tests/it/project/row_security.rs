@@ -446,6 +446,7 @@ async fn search_by_meaning(store: &dyn Store, text: &str) {
         .map(|job| Embedded {
             key: job.key,
             version: job.version,
+            first_passage: 0,
             vectors: vec![vec![0.6, 0.8]],
         })
         .collect();
