@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::files::file_size;
 use super::open_store::{create_store, open_writable};
 use super::output::{print_result, with_causes};
-use super::service_client::Service;
+use super::service_client::ServiceClient;
 use super::terminal::Terminal;
 use super::{Failure, start_runtime};
 use crate::config::{self, Auth, Database, Purpose, Reading, Settings, Sources};
@@ -460,7 +460,7 @@ async fn inspect_data(args: &DoctorArgs, store: &dyn Store, report: &mut Report)
 async fn check_service(settings: &Settings, report: &mut Report) {
     let start =
         "start it: `systemctl --user start cognitive-memory-mcp`, or `cognitive-memory-mcp serve`";
-    let service = match Service::find(settings).await {
+    let service = match ServiceClient::find(settings).await {
         Ok(Some(service)) => service,
         Ok(None) => {
             let detail = "no service has the database open; `stdio` and the memory commands work without one";

@@ -14,7 +14,7 @@ use super::files::{create_private_folder, file_error};
 use super::open_store::{OpenedStore, create_store, explain_in_use};
 use super::output::{print_note, print_result, progress_bar, to_json};
 use super::service::OWNER;
-use super::service_client::{Memory, Service};
+use super::service_client::{Memory, ServiceClient};
 use super::terminal::{Terminal, entries, strings};
 use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, fail, load_settings, service, start_runtime};
 use crate::config::{Auth, Credential, Database, Embedding, Settings, Sources, sha256};
@@ -390,9 +390,9 @@ async fn calibrate_model(engine: &Engine, plan: &Plan, memories: usize) -> Resul
 }
 
 /// A temporary folder, removed with the value.
-struct Scratch(PathBuf);
+struct ScratchFolder(PathBuf);
 
-impl Scratch {
+impl ScratchFolder {
     fn new() -> Result<Self, Failure> {
         let path =
             std::env::temp_dir().join(format!("cognitive-memory-eval-{}", SystemClock.new_id()));
@@ -401,7 +401,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchFolder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -426,9 +426,9 @@ fn in_process(
     let scratch = if args.configured_database {
         None
     } else {
-        Some(Scratch::new()?)
+        Some(ScratchFolder::new()?)
     };
-    if let Some(Scratch(folder)) = &scratch {
+    if let Some(ScratchFolder(folder)) = &scratch {
         settings.database = Database::Sqlite {
             path: folder.join("memory.db"),
         };
@@ -498,7 +498,10 @@ async fn start_service(
         made.ok_or_else(|| Failure::internal(anyhow::anyhow!("the service has no engine")))?;
     let url = format!("http://{}/mcp", service.address);
     Ok((
-        Memory::Service(Service::at(settings, Endpoint::named(&url, Some(token)))?),
+        Memory::Service(ServiceClient::at(
+            settings,
+            Endpoint::named(&url, Some(token)),
+        )?),
         engine,
     ))
 }

@@ -31,12 +31,12 @@ const ACCEPTED: &str = "application/json, text/event-stream";
 /// The location of the tools.
 pub(super) enum Memory {
     /// In a service.
-    Service(Service),
+    Service(ServiceClient),
     /// In this process.
     Here(Box<Here>),
 }
 
-pub(super) struct Service {
+pub(super) struct ServiceClient {
     client: reqwest::Client,
     endpoint: Endpoint,
     /// The project that the owner selected; otherwise the token determines it.
@@ -69,7 +69,7 @@ impl Memory {
                 "--project: expected a name of letters, digits, `-`, `_` and `.`, got {project:?}"
             );
         }
-        match (Service::find(settings).await?, project) {
+        match (ServiceClient::find(settings).await?, project) {
             (Some(service), Some(project)) => Ok(Self::Service(service.in_project(project).await?)),
             (Some(service), None) => Ok(Self::Service(service)),
             (None, project) => Ok(Self::Here(Box::new(Here::open(settings, project).await?))),
@@ -94,7 +94,7 @@ impl Memory {
     }
 }
 
-impl Service {
+impl ServiceClient {
     /// Finds the service that `MEMORY_URL` names, or this user's service on this machine.
     pub(super) async fn find(settings: &Settings) -> Result<Option<Self>, Failure> {
         discovery::find_service(settings)

@@ -49,7 +49,7 @@ pub struct Plan {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum MergeState {
     Untouched,
     Used,
     Changed,
@@ -58,20 +58,20 @@ enum State {
 
 struct Draft<T> {
     item: T,
-    state: State,
+    state: MergeState,
 }
 
 impl<T> Draft<T> {
     fn touch(&mut self, changed: bool) {
-        self.state = if changed || self.state == State::Changed {
-            State::Changed
+        self.state = if changed || self.state == MergeState::Changed {
+            MergeState::Changed
         } else {
-            State::Used
+            MergeState::Used
         };
     }
 
     fn is_written(&self) -> bool {
-        matches!(self.state, State::Used | State::Changed)
+        matches!(self.state, MergeState::Used | MergeState::Changed)
     }
 }
 
@@ -154,7 +154,7 @@ impl<'a> Planner<'a> {
                 key,
                 Draft {
                     item,
-                    state: State::Untouched,
+                    state: MergeState::Untouched,
                 },
             ));
         }
@@ -165,7 +165,7 @@ impl<'a> Planner<'a> {
                     *to,
                     Draft {
                         item,
-                        state: State::Untouched,
+                        state: MergeState::Untouched,
                     },
                 );
             }
@@ -222,7 +222,7 @@ impl<'a> Planner<'a> {
             key,
             Draft {
                 item,
-                state: State::Changed,
+                state: MergeState::Changed,
             },
         ));
         self.entities.len() - 1
@@ -233,12 +233,12 @@ impl<'a> Planner<'a> {
             let place = self.by_key.get(&name_key(&new.name)).copied();
             let place = place.filter(|place| self.entities[*place].1.item.seq > 0);
             let place = place.ok_or_else(|| unknown("name", &new.name))?;
-            self.entities[place].1.state = State::Erased;
+            self.entities[place].1.state = MergeState::Erased;
             return Ok(());
         }
         let place = self.place(&new.name);
         let draft = &mut self.entities[place].1;
-        if draft.state == State::Erased {
+        if draft.state == MergeState::Erased {
             return Err(erased("name", &new.name));
         }
         let before = draft.item.clone();
@@ -257,7 +257,7 @@ impl<'a> Planner<'a> {
         }
         let (from, to) = (self.place(&new.from), self.place(&new.to));
         for (field, name, place) in [("from", &new.from, from), ("to", &new.to, to)] {
-            if self.entities[place].1.state == State::Erased {
+            if self.entities[place].1.state == MergeState::Erased {
                 return Err(erased(field, name));
             }
             self.entities[place].1.touch(false);
@@ -288,7 +288,7 @@ impl<'a> Planner<'a> {
                 to,
                 Draft {
                     item,
-                    state: State::Changed,
+                    state: MergeState::Changed,
                 },
             );
             return Ok(());
@@ -309,7 +309,7 @@ impl<'a> Planner<'a> {
         let places = self.by_ends.get(&(from, to)).map_or(&[][..], Vec::as_slice);
         places.iter().copied().filter(move |place| {
             let draft = &self.relations[*place].2;
-            draft.state != State::Erased && kind.is_none_or(|kind| draft.item.kind == kind)
+            draft.state != MergeState::Erased && kind.is_none_or(|kind| draft.item.kind == kind)
         })
     }
 
@@ -396,7 +396,7 @@ impl<'a> Planner<'a> {
         for place in meant {
             let draft = &mut self.relations[place].2;
             if how == Unlink::Erase {
-                draft.state = State::Erased;
+                draft.state = MergeState::Erased;
             } else if draft.item.valid_from.is_none_or(|from| from < end) {
                 draft.item.valid_to = Some(end);
                 draft.touch(true);
@@ -413,18 +413,18 @@ impl<'a> Planner<'a> {
             self.entities.iter().map(|(key, draft)| (key, draft.copy()))
         {
             match state {
-                State::Untouched => continue,
-                State::Erased => {
+                MergeState::Untouched => continue,
+                MergeState::Erased => {
                     plan.linked.erased += 1;
                     plan.erased_entities.push(item.seq);
                     continue;
                 }
-                State::Changed if item.seq == 0 => plan.linked.entities_created += 1,
-                State::Changed => {
+                MergeState::Changed if item.seq == 0 => plan.linked.entities_created += 1,
+                MergeState::Changed => {
                     plan.linked.entities_changed += 1;
                     item.updated_at = self.now;
                 }
-                State::Used => {}
+                MergeState::Used => {}
             }
             item.use_count += 1;
             item.last_used_at = Some(self.now);
@@ -435,16 +435,18 @@ impl<'a> Planner<'a> {
         }
         for (from, to, draft) in self.relations {
             let (from, to) = (&self.entities[from], &self.entities[to]);
-            let gone = [from, to].iter().any(|(_, end)| end.state == State::Erased);
+            let gone = [from, to]
+                .iter()
+                .any(|(_, end)| end.state == MergeState::Erased);
             let Draft { mut item, state } = draft;
-            if state == State::Erased && item.seq > 0 && !gone {
+            if state == MergeState::Erased && item.seq > 0 && !gone {
                 plan.linked.erased += 1;
                 plan.erased_relations.push(item.seq);
             }
             if gone || !(Draft { item: (), state }).is_written() {
                 continue;
             }
-            if state == State::Changed {
+            if state == MergeState::Changed {
                 if item.seq == 0 {
                     plan.linked.relations_created += 1;
                 } else {

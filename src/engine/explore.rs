@@ -169,7 +169,7 @@ impl ExploreParams {
 }
 
 /// Validated arguments.
-struct Accepted {
+struct AcceptedExplore {
     at: DateTime<Utc>,
     kind: Option<String>,
     limit: usize,
@@ -211,7 +211,7 @@ impl Engine {
         call: &Call,
         params: ExploreParams,
     ) -> Result<ExploreOutput, EngineError> {
-        let Accepted {
+        let AcceptedExplore {
             at,
             kind,
             limit,
@@ -253,7 +253,7 @@ impl Engine {
         self.accept_explore(params).map(drop)
     }
 
-    fn accept_explore(&self, params: &ExploreParams) -> Result<Accepted, Invalid> {
+    fn accept_explore(&self, params: &ExploreParams) -> Result<AcceptedExplore, Invalid> {
         let mut problems = Problems::default();
         let limit = params.limit.unwrap_or(DEFAULT_ENTITIES);
         let limit = problems.accept(validate::whole_number("limit", limit, 1, MAX_ENTITIES));
@@ -274,7 +274,7 @@ impl Engine {
             problems.note(invalid);
         }
         problems.refuse_if_any()?;
-        Ok(Accepted {
+        Ok(AcceptedExplore {
             at: at.unwrap_or_else(|| self.clock.now()),
             kind,
             limit,

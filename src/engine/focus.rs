@@ -16,7 +16,7 @@ use crate::domain::cursor::{self, Position};
 use crate::domain::focus::{ArchivedItem, Eviction, FocusItem};
 use crate::domain::validate::{self, Invalid, Problems};
 use crate::store::Referable;
-use crate::store::focus::{Focused, NewFocus, Place};
+use crate::store::focus::{FocusLocation, Focused, NewFocus};
 
 /// Number of archived items of a page.
 const PAGE: usize = 20;
@@ -536,8 +536,8 @@ impl Engine {
             .database(self.store.focus_get(&call.scope, session, id))
             .await?
         {
-            Place::Focus(item) => item,
-            Place::Archive(archived) => archived.item,
+            FocusLocation::Focus(item) => item,
+            FocusLocation::Archive(archived) => archived.item,
         };
         let note = RememberItem {
             content: item.content,

@@ -21,7 +21,7 @@ use crate::domain::memory::{Change, History};
 use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{Memory, ObjectText};
 use crate::store::graph::EntityQuery;
-use crate::store::{HistoryQuery, Link};
+use crate::store::{HistoryQuery, Succession};
 
 /// Maximum number of entities of a call.
 const MAX_NAMES: usize = 20;
@@ -119,7 +119,7 @@ pub struct HistoryView {
 }
 
 /// A validated request.
-struct Request {
+struct GetRequest {
     ids: Vec<Uuid>,
     names: Vec<String>,
     history: bool,
@@ -131,7 +131,7 @@ struct Request {
     position: Option<Position>,
 }
 
-impl Request {
+impl GetRequest {
     /// Converts parameters that [`check_get`] accepted to a request.
     fn new(params: GetParams, ids: Vec<Uuid>) -> Result<Self, Invalid> {
         let (max_chars, is_limited) = (params.budget(), params.max_chars.is_some());
@@ -205,7 +205,7 @@ impl Engine {
     pub async fn get(&self, call: &Call, params: GetParams) -> Result<GetOutput, EngineError> {
         check_get(&params)?;
         let (ids, unmatched) = self.resolve_known(call, "ids", &params.ids).await?;
-        let request = Request::new(params, ids)?;
+        let request = GetRequest::new(params, ids)?;
         let mut budget = Budget::new(
             room_for_parts(call.unreserved(request.max_chars)),
             request.is_limited,
@@ -234,7 +234,7 @@ impl Engine {
     async fn read_current(
         &self,
         call: &Call,
-        request: &Request,
+        request: &GetRequest,
         budget: &mut Budget,
         output: &mut GetOutput,
     ) -> Result<(), EngineError> {
@@ -249,7 +249,7 @@ impl Engine {
     async fn read_memories(
         &self,
         call: &Call,
-        request: &Request,
+        request: &GetRequest,
         ids: &[Uuid],
         budget: &mut Budget,
         output: &mut GetOutput,
@@ -300,7 +300,7 @@ impl Engine {
     async fn read_entities(
         &self,
         call: &Call,
-        request: &Request,
+        request: &GetRequest,
         budget: &mut Budget,
         output: &mut GetOutput,
     ) -> Result<Vec<Uuid>, EngineError> {
@@ -385,7 +385,7 @@ impl Engine {
     async fn read_history(
         &self,
         call: &Call,
-        request: &Request,
+        request: &GetRequest,
         (first, mut place): (usize, Option<i64>),
         budget: &mut Budget,
         output: &mut GetOutput,
@@ -532,7 +532,7 @@ impl HistoryView {
 }
 
 /// Returns the view of a memory with its position in a chain of replacements.
-fn chained(memory: Memory, links: &[Link], project: &str) -> MemoryView {
+fn chained(memory: Memory, links: &[Succession], project: &str) -> MemoryView {
     let id = memory.id;
     let mut view = MemoryView::new(memory, project);
     view.supersedes = links
@@ -545,7 +545,7 @@ fn chained(memory: Memory, links: &[Link], project: &str) -> MemoryView {
 }
 
 /// Returns the end of a memory's chain of replacements, unless that is deleted or purged.
-pub(super) fn current_successor(id: Uuid, links: &[Link]) -> Option<String> {
+pub(super) fn current_successor(id: Uuid, links: &[Succession]) -> Option<String> {
     let next = |id: Uuid| links.iter().find(|link| link.old == id);
     // As many steps as there are links: enough for any chain, and finite for a cycle.
     let mut last = next(id);

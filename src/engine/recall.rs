@@ -163,7 +163,7 @@ impl Engine {
     async fn browse(
         &self,
         call: &Call,
-        request: &Request,
+        request: &RecallRequest,
         output: &mut RecallOutput,
     ) -> Result<Page, EngineError> {
         let before = match request.position {
@@ -222,7 +222,7 @@ impl Engine {
         &self,
         call: &Call,
         query: &str,
-        request: &Request,
+        request: &RecallRequest,
         output: &mut RecallOutput,
     ) -> Result<(Page, Vec<String>), EngineError> {
         let offset = match request.position {
@@ -252,7 +252,7 @@ impl Engine {
         &self,
         call: &Call,
         ranking: Ranking,
-        request: &Request,
+        request: &RecallRequest,
         offset: usize,
     ) -> Result<(Page, usize), EngineError> {
         let few = ranking.off_topic && offset == 0 && !request.limited;
@@ -304,7 +304,7 @@ impl Engine {
         &self,
         call: &Call,
         hits: &[(usize, Hit)],
-        request: &Request,
+        request: &RecallRequest,
         by_id: &mut HashMap<Uuid, Memory>,
     ) -> Result<(), EngineError> {
         let ids = hits.iter().map(|(_, hit)| hit.id);
@@ -346,7 +346,7 @@ impl Engine {
         self.accept_recall(params).map(drop)
     }
 
-    fn accept_recall(&self, params: &RecallParams) -> Result<Request, Invalid> {
+    fn accept_recall(&self, params: &RecallParams) -> Result<RecallRequest, Invalid> {
         let now = self.clock.now();
         let mut problems = Problems::default();
         let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
@@ -386,7 +386,7 @@ impl Engine {
             (None, _) => None,
         };
         problems.refuse_if_any()?;
-        Ok(Request {
+        Ok(RecallRequest {
             query,
             filter: filter.unwrap_or_else(|| Filter::at(now)),
             limit,
@@ -486,7 +486,7 @@ fn accept_time(
 }
 
 /// Creates an empty page. An index shows no metadata, which therefore does not limit its hits.
-fn new_page(request: &Request, limit: usize) -> Page {
+fn new_page(request: &RecallRequest, limit: usize) -> Page {
     match request.form.detail {
         Detail::Index => Page::new(limit),
         Detail::Text | Detail::Full => Page::new(limit).with_container_limit(MOST_CONTAINERS),
@@ -500,7 +500,7 @@ fn is_storable(text: &str) -> bool {
 }
 
 /// The validated arguments of a recall.
-pub(super) struct Request {
+pub(super) struct RecallRequest {
     pub(super) query: Option<String>,
     pub(super) filter: Filter,
     limit: usize,

@@ -1,6 +1,6 @@
 //! Explains why a recall found nothing, and what would find something.
 
-use super::recall::Request;
+use super::recall::RecallRequest;
 use super::{Call, Engine, EngineError};
 use crate::domain::count::verb_for;
 use crate::domain::spelling::rate_likeness;
@@ -21,7 +21,7 @@ impl Engine {
     pub(super) async fn explain_nothing(
         &self,
         call: &Call,
-        request: &Request,
+        request: &RecallRequest,
     ) -> Result<Vec<String>, EngineError> {
         let counts = call
             .database(self.store.counts(&call.scope, request.filter.now))
@@ -171,7 +171,7 @@ impl Engine {
     async fn outdated(
         &self,
         call: &Call,
-        request: &Request,
+        request: &RecallRequest,
     ) -> Result<Option<String>, EngineError> {
         if request.filter.include_outdated {
             return Ok(None);
@@ -203,7 +203,7 @@ impl Engine {
     }
 }
 
-fn count_outdated(memories: &[Memory], request: &Request) -> Option<String> {
+fn count_outdated(memories: &[Memory], request: &RecallRequest) -> Option<String> {
     let now = request.filter.now;
     let superseded = memories
         .iter()

@@ -182,7 +182,7 @@ impl Engine {
                 request_hash: Sha256::digest(request).into(),
             }
         });
-        let Accepted {
+        let AcceptedItems {
             mut items,
             references,
         } = self.accept_all(params, now)?;
@@ -314,7 +314,11 @@ impl Engine {
         self.accept_all(params, self.clock.now()).map(drop)
     }
 
-    fn accept_all(&self, params: RememberParams, now: DateTime<Utc>) -> Result<Accepted, Invalid> {
+    fn accept_all(
+        &self,
+        params: RememberParams,
+        now: DateTime<Utc>,
+    ) -> Result<AcceptedItems, Invalid> {
         let mut problems = Problems::default();
         if params.items.is_empty() {
             problems.note(Invalid::new("items", "[]", "at least one memory"));
@@ -342,7 +346,7 @@ impl Engine {
                 expected,
             ));
         }
-        let mut accepted = Accepted::default();
+        let mut accepted = AcceptedItems::default();
         for (index, mut item) in params.items.into_iter().enumerate() {
             let references = [
                 ("sources", &mut item.sources),
@@ -428,7 +432,7 @@ impl Engine {
 /// Validated items, and the references to their sources and to the memories that they supersede: two lists for each
 /// item.
 #[derive(Default)]
-struct Accepted {
+struct AcceptedItems {
     items: Vec<NewMemory>,
     references: Vec<(String, Vec<String>)>,
 }

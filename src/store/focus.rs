@@ -65,7 +65,7 @@ pub struct Focused {
 
 /// The location of an item.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Place {
+pub enum FocusLocation {
     /// In the working memory.
     Focus(FocusItem),
     /// In the archive.
@@ -104,7 +104,7 @@ pub trait FocusStore: Send + Sync {
     ) -> Result<Vec<ArchivedItem>>;
 
     /// Returns an item of the working memory or the archive.
-    async fn focus_get(&self, scope: &Scope, session: &str, id: Uuid) -> Result<Place>;
+    async fn focus_get(&self, scope: &Scope, session: &str, id: Uuid) -> Result<FocusLocation>;
 
     /// Marks an item as used at `now`.
     async fn focus_touch(

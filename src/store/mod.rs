@@ -48,7 +48,7 @@ pub use history::{
     Expired, Expiry, HistoryEntry, HistoryQuery, HistoryStore, MOST_KEY_BYTES, MOST_KEYS,
 };
 pub use overview::{Facet, FacetValues, OverviewStore};
-pub use past::{Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore};
+pub use past::{Changed, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Succession};
 pub use port::PortStore;
 pub use reference::{Referable, ReferenceStore, Referent};
 pub use review::{Decide, NewReview, ReviewQuery, ReviewStore};

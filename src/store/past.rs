@@ -27,7 +27,7 @@ pub struct Changed {
 
 /// A memory and its replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Link {
+pub struct Succession {
     /// The replaced memory.
     pub old: Uuid,
     /// The replacement, which may have been purged since.
@@ -48,5 +48,5 @@ pub trait PastStore: Send + Sync + 'static {
     /// Returns the chains of replacements that contain these memories, in both directions, limited to [`MOST_LINKS`]
     /// links between memories in scope. Links towards the current memory come first, then links towards the oldest one;
     /// the nearest come first in each direction.
-    async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Link>>;
+    async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Succession>>;
 }

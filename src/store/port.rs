@@ -209,7 +209,7 @@ mod focus_state {
     use super::FocusState;
 
     #[derive(Serialize, Deserialize)]
-    struct Fields {
+    struct RecordFields {
         #[serde(skip_serializing_if = "Option::is_none")]
         archived_at: Option<DateTime<Utc>>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,7 +227,7 @@ mod focus_state {
                 reason,
             } => (Some(archived_at), Some(reason)),
         };
-        Fields {
+        RecordFields {
             archived_at,
             reason,
         }
@@ -237,7 +237,7 @@ mod focus_state {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<FocusState, D::Error> {
-        let fields = Fields::deserialize(deserializer)
+        let fields = RecordFields::deserialize(deserializer)
             .map_err(|error| Error::custom(format!("archived_at or reason: {error}")))?;
         match (fields.archived_at, fields.reason) {
             (None, None) => Ok(FocusState::Held),
@@ -296,7 +296,7 @@ impl Section {
 
 /// The position of the last record of a page; the next page begins after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Place(pub i64, pub i64);
+pub struct RecordPosition(pub i64, pub i64);
 
 /// The result of importing a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -342,13 +342,17 @@ pub trait Snapshot: Send {
     async fn page(
         &mut self,
         section: Section,
-        after: Place,
+        after: RecordPosition,
         limit: i64,
-    ) -> Result<(Vec<Record>, Place)>;
+    ) -> Result<(Vec<Record>, RecordPosition)>;
 
     /// Returns the next history entries of a memory after `after`, oldest first, and the position of the last; no
-    /// entries at the end. Reading starts at [`Place::default`].
-    async fn history(&mut self, memory: &Memory, after: Place) -> Result<(Vec<History>, Place)>;
+    /// entries at the end. Reading starts at [`RecordPosition::default`].
+    async fn history(
+        &mut self,
+        memory: &Memory,
+        after: RecordPosition,
+    ) -> Result<(Vec<History>, RecordPosition)>;
 }
 
 /// A database as a source and a target of complete records.

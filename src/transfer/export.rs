@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::TransferError;
 use super::format::{self, End};
-use crate::store::port::{MemoryRecord, Place, Record, Section, Snapshot};
+use crate::store::port::{MemoryRecord, Record, RecordPosition, Section, Snapshot};
 
 /// Maximum number of records in memory at once.
 const PAGE: i64 = 100;
@@ -36,7 +36,7 @@ pub async fn export_snapshot(
     let mut hash = Sha256::new();
     writeln!(out, "{}", format::write_header()).map_err(failed)?;
     for section in Section::ALL {
-        let mut after = Place::default();
+        let mut after = RecordPosition::default();
         loop {
             let (records, place) = snapshot.page(section, after, PAGE).await?;
             if records.is_empty() {
@@ -87,7 +87,7 @@ async fn write_in_parts(
         line.strip_suffix(END)
             .expect("the history is the last field of the line of a memory"),
     )?;
-    let (mut after, mut separator) = (Place::default(), "");
+    let (mut after, mut separator) = (RecordPosition::default(), "");
     loop {
         let (entries, place) = snapshot.history(&memory, after).await?;
         if entries.is_empty() {

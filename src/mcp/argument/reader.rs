@@ -27,7 +27,7 @@ const NOTHING: [&str; 4] = ["null", "none", "undefined", "nil"];
 
 /// The context of an object.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Place {
+enum ObjectContext {
     /// The arguments themselves, to which clients add their own.
     Outermost,
     /// Inside the arguments.
@@ -89,7 +89,7 @@ impl<'s> Reader<'s> {
                 object,
                 &Path::Root,
                 given,
-                Place::Outermost,
+                ObjectContext::Outermost,
             ))),
             (shape, arguments) => self.read_value(shape, &Path::Root, arguments, &[]),
         }
@@ -122,7 +122,7 @@ impl<'s> Reader<'s> {
                     object,
                     path,
                     given,
-                    Place::Nested,
+                    ObjectContext::Nested,
                 )))
             }
         }
@@ -136,12 +136,12 @@ impl<'s> Reader<'s> {
         object: &'s Object,
         path: &Path<'_>,
         given: JsonObject,
-        place: Place,
+        place: ObjectContext,
     ) -> JsonObject {
         let mut fields = Fields::new();
         let mut lifted = JsonObject::new();
         let mut slips = Vec::new();
-        let given = if place == Place::Outermost {
+        let given = if place == ObjectContext::Outermost {
             self.unwrap_arguments(object, given)
         } else {
             given
@@ -169,7 +169,7 @@ impl<'s> Reader<'s> {
                     slips.push(field);
                 }
                 Meaning::Unknown => match self.chosen_by_word(object, &name, &value) {
-                    Some(chosen) if place == Place::Outermost => {
+                    Some(chosen) if place == ObjectContext::Outermost => {
                         let path_of_word = Path::Field(path, &name);
                         self.notes
                             .repaired(&path_of_word, format!("read as {}", chosen.field));
@@ -191,11 +191,16 @@ impl<'s> Reader<'s> {
     }
 
     /// Resolves a name; misspellings are looked up once for each name.
-    fn find_meaning(&mut self, object: &'s Object, name: &str, place: Place) -> Meaning<'s> {
+    fn find_meaning(
+        &mut self,
+        object: &'s Object,
+        name: &str,
+        place: ObjectContext,
+    ) -> Meaning<'s> {
         if let Some((field, _)) = object.fields.get_key_value(name) {
             return Meaning::Exact(field);
         }
-        let outermost = place == Place::Outermost;
+        let outermost = place == ObjectContext::Outermost;
         let key = (
             std::ptr::from_ref(object).addr() + usize::from(outermost),
             name.to_owned(),
@@ -256,12 +261,18 @@ impl<'s> Reader<'s> {
         });
     }
 
-    fn ignore_argument(&mut self, object: &'s Object, path: &Path<'_>, name: &str, place: Place) {
+    fn ignore_argument(
+        &mut self,
+        object: &'s Object,
+        path: &Path<'_>,
+        name: &str,
+        place: ObjectContext,
+    ) {
         let mut ignored = Path::Field(path, &shorten_name(name)).to_string();
         // An argument that a client adds may also be one that a model means.
-        if place == Place::Outermost
+        if place == ObjectContext::Outermost
             && let Meaning::Alias(meant) | Meaning::Slip(meant) =
-                self.find_meaning(object, name, Place::Nested)
+                self.find_meaning(object, name, ObjectContext::Nested)
         {
             ignored.push_str(&format!(" (the argument of this tool is {meant})"));
         }
@@ -273,7 +284,7 @@ impl<'s> Reader<'s> {
         object: &'s Object,
         path: &Path<'_>,
         given: Fields<'s>,
-        place: Place,
+        place: ObjectContext,
         slips: &[&str],
         with_lifted: bool,
     ) -> JsonObject {
@@ -312,7 +323,7 @@ impl<'s> Reader<'s> {
             }
             seen.push(name);
         }
-        if place != Place::Partial {
+        if place != ObjectContext::Partial {
             for (name, field) in object.fields.iter().filter(|(_, field)| field.required) {
                 let lifts = with_lifted && object.lift.contains(name);
                 if !seen.contains(&name.as_str()) && !slips.contains(&name.as_str()) && !lifts {

@@ -36,7 +36,7 @@ const PLAIN: &str = "x-plain";
 /// Returns the schema of arguments with as few words as a correct call needs.
 pub(super) fn input_schema(schema: &JsonObject) -> Arc<JsonObject> {
     let mut value = Value::Object(schema.clone());
-    prune_schema(&mut value, Place::Whole);
+    prune_schema(&mut value, SchemaRole::Whole);
     match value {
         Value::Object(object) => Arc::new(object),
         _ => unreachable!("an object stays an object"),
@@ -111,7 +111,7 @@ fn type_of<'s>(field: &'s Value, root: &'s JsonObject) -> Option<&'s str> {
 
 /// The role of a part of a schema.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum SchemaRole {
     /// The arguments, or an entry of a list, which the tool and the list describe.
     Whole,
     /// A field.
@@ -120,14 +120,14 @@ enum Place {
     Names,
 }
 
-fn prune_schema(value: &mut Value, place: Place) {
+fn prune_schema(value: &mut Value, place: SchemaRole) {
     match value {
         Value::Object(object) => {
-            if place != Place::Names {
+            if place != SchemaRole::Names {
                 drop_null(object);
                 name_variants(object);
                 IDLE.iter().for_each(|word| drop(object.remove(*word)));
-                if object.remove(PLAIN).is_some() || place == Place::Whole {
+                if object.remove(PLAIN).is_some() || place == SchemaRole::Whole {
                     object.remove("description");
                 }
                 object.retain(|word, _| !word.starts_with(OURS));
@@ -137,16 +137,16 @@ fn prune_schema(value: &mut Value, place: Place) {
             }
             for (key, inner) in object {
                 let inside = match key.as_str() {
-                    "properties" | "$defs" if place != Place::Names => Place::Names,
-                    "items" if place != Place::Names => Place::Whole,
-                    _ => Place::Field,
+                    "properties" | "$defs" if place != SchemaRole::Names => SchemaRole::Names,
+                    "items" if place != SchemaRole::Names => SchemaRole::Whole,
+                    _ => SchemaRole::Field,
                 };
                 prune_schema(inner, inside);
             }
         }
         Value::Array(items) => items
             .iter_mut()
-            .for_each(|item| prune_schema(item, Place::Whole)),
+            .for_each(|item| prune_schema(item, SchemaRole::Whole)),
         _ => {}
     }
 }

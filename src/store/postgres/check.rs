@@ -11,7 +11,7 @@ use super::attempt::{Effect, LONG, attempt};
 use super::fault::Fault;
 use super::row::IndexedRow;
 use super::row_security::View;
-use super::{Place, PostgresStore, check_sql, sql};
+use super::{PostgresStore, RebuildPosition, check_sql, sql};
 use crate::domain::memory::indexed_text;
 use crate::store::check::{Current, IndexComparison, vector_finding, word_index_finding};
 use crate::store::statement::bind;
@@ -43,7 +43,7 @@ impl PostgresStore {
         comparison: &mut IndexComparison,
         pace: Pace,
     ) -> Result<()> {
-        let (mut after, mut started) = (Place::default(), Instant::now());
+        let (mut after, mut started) = (RebuildPosition::default(), Instant::now());
         loop {
             let rows = self
                 .within("read memories", LONG, async {
@@ -66,7 +66,7 @@ impl PostgresStore {
                     &row.tags,
                     row.episode.as_ref(),
                 );
-                after = Place {
+                after = RebuildPosition {
                     project_id: row.project_id,
                     seq: row.seq,
                 };
@@ -275,7 +275,7 @@ impl CheckStore for PostgresStore {
 
     async fn request_index_rebuild(&self) -> Result<()> {
         let mut attempts = self.attempts(View::All, "write a fact", Effect::Repeatable)?;
-        let start = Place::default().to_string();
+        let start = RebuildPosition::default().to_string();
         attempt!(attempts, connection => async {
             bind!(sqlx::query(sql::SET_META) => "rebuilt_to", &start).execute(connection).await?;
             Ok(())

@@ -255,19 +255,22 @@ impl PostgresStore {
 
     /// Returns the position after which the lexical index must be rebuilt: the start if the index has another
     /// analysis, the end of the last batch if a rebuild was interrupted.
-    async fn rebuild_from(&self, connection: &mut PgConnection) -> Result<Option<Place>, Fault> {
+    async fn rebuild_from(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Option<RebuildPosition>, Fault> {
         let analyzer: Option<String> = sqlx::query_scalar(sql::META)
             .bind("analyzer")
             .fetch_optional(&mut *connection)
             .await?;
         if analyzer.as_deref() != Some(&self.analyzer.fingerprint()) {
-            return Ok(Some(Place::default()));
+            return Ok(Some(RebuildPosition::default()));
         }
         let mark: Option<String> = sqlx::query_scalar(sql::META)
             .bind("rebuilt_to")
             .fetch_optional(&mut *connection)
             .await?;
-        Ok(mark.map(|mark| Place::parse(&mark).unwrap_or_default()))
+        Ok(mark.map(|mark| RebuildPosition::parse(&mark).unwrap_or_default()))
     }
 
     /// Opens the first connection and checks that the server provides sessions.
@@ -371,7 +374,7 @@ impl PostgresStore {
         };
         self.within("rebuild the index", MIGRATE, async {
             let mut transaction = connection.begin().await?;
-            if after == Place::default() {
+            if after == RebuildPosition::default() {
                 sqlx::query(sql::EMPTY_INDEX)
                     .execute(&mut *transaction)
                     .await?;
@@ -413,13 +416,13 @@ impl PostgresStore {
     async fn rebuild_batch(
         &self,
         connection: &mut PgConnection,
-        after: Place,
-    ) -> Result<Option<(Place, usize)>, Fault> {
+        after: RebuildPosition,
+    ) -> Result<Option<(RebuildPosition, usize)>, Fault> {
         let rows: Vec<IndexedRow> = bind!(sqlx::query_as(sql::REBUILD_READ) =>
             after.project_id, after.seq)
         .fetch_all(&mut *connection)
         .await?;
-        let Some(last) = rows.last().map(|row| Place {
+        let Some(last) = rows.last().map(|row| RebuildPosition {
             project_id: row.project_id,
             seq: row.seq,
         }) else {
@@ -447,12 +450,12 @@ impl PostgresStore {
 
 /// The progress of a rebuild: memories are read in the order of their key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Place {
+struct RebuildPosition {
     project_id: i32,
     seq: i64,
 }
 
-impl Place {
+impl RebuildPosition {
     fn parse(mark: &str) -> Option<Self> {
         let (project_id, seq) = mark.split_once(' ')?;
         Some(Self {
@@ -462,7 +465,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for RebuildPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.project_id, self.seq)
     }

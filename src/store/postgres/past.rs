@@ -13,7 +13,7 @@ use super::{PostgresStore, bounded, review_sql as sql};
 use crate::domain::{Memory, Scope};
 use crate::store::statement::bind;
 use crate::store::{
-    Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result,
+    Changed, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result, Succession,
 };
 
 #[async_trait]
@@ -40,14 +40,14 @@ impl PastStore for PostgresStore {
         })
     }
 
-    async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Link>> {
+    async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Succession>> {
         let rows: Vec<(Uuid, Uuid, bool)> = read!(self, scope, "follow what replaced what", connection, readable => async {
             let query = bind!(sqlx::query_as(sql::CHAINS) => &readable, ids, bounded(MOST_LINKS));
             Ok(query.fetch_all(connection).await?)
         })?;
         Ok(rows
             .into_iter()
-            .map(|(old, by, holds)| Link { old, by, holds })
+            .map(|(old, by, holds)| Succession { old, by, holds })
             .collect())
     }
 }

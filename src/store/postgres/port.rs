@@ -21,8 +21,8 @@ use crate::domain::{Change, History, Memory, Review, Scope};
 use crate::store::check::describe_index_counts;
 use crate::store::memory_columns::read_memory;
 use crate::store::port::{
-    EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, PAGE_HISTORY_ENTRIES, Place,
-    PortStore, Record, RelationRecord, Section, Snapshot, loaded_with_history, memory_records,
+    EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, PAGE_HISTORY_ENTRIES, PortStore,
+    Record, RecordPosition, RelationRecord, Section, Snapshot, loaded_with_history, memory_records,
 };
 use crate::store::rules::{Import, ImportTx, MemoryLocation};
 use crate::store::statement::bind;
@@ -43,9 +43,9 @@ impl PostgresSnapshot {
     async fn rows(
         &mut self,
         section: Section,
-        after: Place,
+        after: RecordPosition,
         limit: i64,
-    ) -> sqlx::Result<(Vec<Record>, Place)> {
+    ) -> sqlx::Result<(Vec<Record>, RecordPosition)> {
         let statement = match section {
             Section::Memory => return self.memories(after, limit).await,
             Section::Entity => port_sql::ENTITIES,
@@ -61,14 +61,18 @@ impl PostgresSnapshot {
         }
         let rows = query.fetch_all(&mut self.connection).await?;
         let place = match rows.last() {
-            Some(row) => Place(row.try_get("place")?, row.try_get("place2")?),
+            Some(row) => RecordPosition(row.try_get("place")?, row.try_get("place2")?),
             None => after,
         };
         let records = rows.iter().map(|row| fields::record(section, row));
         Ok((records.collect::<sqlx::Result<_>>()?, place))
     }
 
-    async fn memories(&mut self, after: Place, limit: i64) -> sqlx::Result<(Vec<Record>, Place)> {
+    async fn memories(
+        &mut self,
+        after: RecordPosition,
+        limit: i64,
+    ) -> sqlx::Result<(Vec<Record>, RecordPosition)> {
         let rows = bind!(sqlx::query(sql::EXPORT) => &self.projects, after.0, limit)
             .fetch_all(&mut self.connection)
             .await?;
@@ -91,7 +95,7 @@ impl PostgresSnapshot {
             .iter()
             .map(fields::history)
             .collect::<sqlx::Result<_>>()?;
-        Ok((memory_records(memories, history), Place(last, 0)))
+        Ok((memory_records(memories, history), RecordPosition(last, 0)))
     }
 
     async fn loaded_with_history(&mut self, memories: &[Memory]) -> sqlx::Result<usize> {
@@ -110,14 +114,14 @@ impl PostgresSnapshot {
     async fn entries(
         &mut self,
         memory: &Memory,
-        after: Place,
-    ) -> sqlx::Result<(Vec<History>, Place)> {
+        after: RecordPosition,
+    ) -> sqlx::Result<(Vec<History>, RecordPosition)> {
         let rows = bind!(sqlx::query(port_sql::HISTORY_AFTER) =>
             memory.id, after.0, PAGE_HISTORY_ENTRIES)
         .fetch_all(&mut self.connection)
         .await?;
         let place = match rows.last() {
-            Some(row) => Place(row.try_get("place")?, 0),
+            Some(row) => RecordPosition(row.try_get("place")?, 0),
             None => after,
         };
         let entries = rows
@@ -141,15 +145,19 @@ impl Snapshot for PostgresSnapshot {
     async fn page(
         &mut self,
         section: Section,
-        after: Place,
+        after: RecordPosition,
         limit: i64,
-    ) -> Result<(Vec<Record>, Place)> {
+    ) -> Result<(Vec<Record>, RecordPosition)> {
         self.rows(section, after, limit)
             .await
             .map_err(|error| self.failed(error))
     }
 
-    async fn history(&mut self, memory: &Memory, after: Place) -> Result<(Vec<History>, Place)> {
+    async fn history(
+        &mut self,
+        memory: &Memory,
+        after: RecordPosition,
+    ) -> Result<(Vec<History>, RecordPosition)> {
         self.entries(memory, after)
             .await
             .map_err(|error| self.failed(error))

@@ -8,7 +8,7 @@ use super::rule::{Backend, Effect, Rule, not_found};
 use super::tx::{Shelf, Tx};
 use crate::domain::Scope;
 use crate::domain::focus::{ArchivedItem, FocusItem, make_room};
-use crate::store::focus::{FocusStore, Focused, NewFocus, Place, same_text};
+use crate::store::focus::{FocusLocation, FocusStore, Focused, NewFocus, same_text};
 use crate::store::{Result, StoreError};
 
 #[async_trait]
@@ -47,7 +47,7 @@ impl<B: Backend> FocusStore for B {
         self.run_rule(scope, &rule).await
     }
 
-    async fn focus_get(&self, scope: &Scope, session: &str, id: Uuid) -> Result<Place> {
+    async fn focus_get(&self, scope: &Scope, session: &str, id: Uuid) -> Result<FocusLocation> {
         self.run_rule(scope, &FindItem { session, id }).await
     }
 
@@ -167,11 +167,11 @@ struct FindItem<'a> {
 }
 
 impl Rule for FindItem<'_> {
-    type Output = Place;
+    type Output = FocusLocation;
     const PURPOSE: &'static str = "read the working memory";
     const EFFECT: Effect = Effect::Read;
 
-    async fn apply<T: Tx>(&self, tx: &mut T) -> Result<Place, T::Error> {
+    async fn apply<T: Tx>(&self, tx: &mut T) -> Result<FocusLocation, T::Error> {
         find_item(tx, self.session, self.id).await
     }
 }
@@ -191,8 +191,8 @@ impl Rule for TouchItem<'_> {
         tx.ensure_project().await?;
         tx.lock_session(self.session).await?;
         match find_item(tx, self.session, self.id).await? {
-            Place::Focus(item) => touch_item(tx, item, 0.0, self.now).await,
-            Place::Archive(_) => Err(unknown_item(self.id).into()),
+            FocusLocation::Focus(item) => touch_item(tx, item, 0.0, self.now).await,
+            FocusLocation::Archive(_) => Err(unknown_item(self.id).into()),
         }
     }
 }
@@ -214,9 +214,9 @@ impl Rule for DropItem<'_> {
         tx.ensure_project().await?;
         tx.lock_session(self.session).await?;
         let (item, shelf) = match find_item(tx, self.session, self.id).await? {
-            Place::Focus(item) => (item, Shelf::Focus),
-            Place::Archive(known) if self.memory.is_none() => return Ok(known),
-            Place::Archive(known) => (known.item, Shelf::Archive),
+            FocusLocation::Focus(item) => (item, Shelf::Focus),
+            FocusLocation::Archive(known) if self.memory.is_none() => return Ok(known),
+            FocusLocation::Archive(known) => (known.item, Shelf::Archive),
         };
         delete_present(tx, shelf, &item).await?;
         let item = FocusItem {
@@ -248,12 +248,12 @@ impl Rule for RestoreItem<'_> {
         tx.ensure_project().await?;
         tx.lock_session(self.session).await?;
         let focused = match find_item(tx, self.session, self.id).await? {
-            Place::Focus(item) => Focused {
+            FocusLocation::Focus(item) => Focused {
                 item: touch_item(tx, item, 0.0, self.now).await?,
                 added: false,
                 evicted: Vec::new(),
             },
-            Place::Archive(known) => {
+            FocusLocation::Archive(known) => {
                 delete_present(tx, Shelf::Archive, &known.item).await?;
                 let item = FocusItem {
                     touched_at: self.now,
@@ -267,13 +267,15 @@ impl Rule for RestoreItem<'_> {
     }
 }
 
-async fn find_item<T: Tx>(tx: &mut T, session: &str, id: Uuid) -> Result<Place, T::Error> {
+async fn find_item<T: Tx>(tx: &mut T, session: &str, id: Uuid) -> Result<FocusLocation, T::Error> {
     let items = tx.focus_items(session).await?;
     if let Some(item) = items.into_iter().find(|item| item.id == id) {
-        return Ok(Place::Focus(item));
+        return Ok(FocusLocation::Focus(item));
     }
     let archived = tx.archived_item(session, id).await?;
-    Ok(Place::Archive(archived.ok_or_else(|| unknown_item(id))?))
+    Ok(FocusLocation::Archive(
+        archived.ok_or_else(|| unknown_item(id))?,
+    ))
 }
 
 async fn touch_item<T: Tx>(

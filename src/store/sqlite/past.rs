@@ -15,7 +15,7 @@ use super::{Open, SqliteStore, hex_ids, json_numbers, review_sql as sql};
 use crate::domain::{Memory, Scope};
 use crate::store::statement::bind;
 use crate::store::{
-    Changed, Link, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result,
+    Changed, MOST_CHANGED, MOST_CHANGED_BYTES, MOST_LINKS, PastStore, Result, Succession,
 };
 
 /// Number of memories that are read per statement, each with its earlier state.
@@ -29,7 +29,7 @@ impl PastStore for SqliteStore {
             .await
     }
 
-    async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Link>> {
+    async fn chains(&self, scope: &Scope, ids: &[Uuid]) -> Result<Vec<Succession>> {
         self.read(
             "following what replaced what",
             scope,
@@ -40,7 +40,7 @@ impl PastStore for SqliteStore {
                 .await?;
                 Ok(rows
                     .into_iter()
-                    .map(|(old, by, holds)| Link { old, by, holds })
+                    .map(|(old, by, holds)| Succession { old, by, holds })
                     .collect())
             },
         )

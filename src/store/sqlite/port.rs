@@ -20,8 +20,8 @@ use crate::domain::text::Terms;
 use crate::domain::{History, Memory, Review, Scope};
 use crate::store::memory_columns::read_memory;
 use crate::store::port::{
-    EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, PAGE_HISTORY_ENTRIES, Place,
-    PortStore, Record, RelationRecord, Section, Snapshot, loaded_with_history, memory_records,
+    EntityRecord, FocusRecord, FocusState, Imported, MemoryRecord, PAGE_HISTORY_ENTRIES, PortStore,
+    Record, RecordPosition, RelationRecord, Section, Snapshot, loaded_with_history, memory_records,
 };
 use crate::store::rules::{Backend as _, Import, ImportTx, MemoryLocation};
 use crate::store::statement::bind;
@@ -58,9 +58,9 @@ impl Snapshot for SqliteSnapshot {
     async fn page(
         &mut self,
         section: Section,
-        after: Place,
+        after: RecordPosition,
         limit: i64,
-    ) -> Result<(Vec<Record>, Place)> {
+    ) -> Result<(Vec<Record>, RecordPosition)> {
         if section == Section::Memory {
             return self.memories(after, limit).await;
         }
@@ -81,7 +81,7 @@ impl Snapshot for SqliteSnapshot {
             .await
             .map_err(failed)?;
         let place = match rows.last() {
-            Some(row) => Place(
+            Some(row) => RecordPosition(
                 row.try_get("place").map_err(failed)?,
                 row.try_get("place2").map_err(failed)?,
             ),
@@ -95,14 +95,18 @@ impl Snapshot for SqliteSnapshot {
         Ok((records, place))
     }
 
-    async fn history(&mut self, memory: &Memory, after: Place) -> Result<(Vec<History>, Place)> {
+    async fn history(
+        &mut self,
+        memory: &Memory,
+        after: RecordPosition,
+    ) -> Result<(Vec<History>, RecordPosition)> {
         let rows = bind!(sqlx::query(port_sql::HISTORY_AFTER) =>
             memory.seq, after.0, PAGE_HISTORY_ENTRIES)
         .fetch_all(&mut self.connection)
         .await
         .map_err(failed)?;
         let place = match rows.last() {
-            Some(row) => Place(row.try_get("place").map_err(failed)?, 0),
+            Some(row) => RecordPosition(row.try_get("place").map_err(failed)?, 0),
             None => after,
         };
         let entries = rows
@@ -115,7 +119,11 @@ impl Snapshot for SqliteSnapshot {
 }
 
 impl SqliteSnapshot {
-    async fn memories(&mut self, after: Place, limit: i64) -> Result<(Vec<Record>, Place)> {
+    async fn memories(
+        &mut self,
+        after: RecordPosition,
+        limit: i64,
+    ) -> Result<(Vec<Record>, RecordPosition)> {
         let rows = bind!(sqlx::query(sql::EXPORT) => &self.projects, after.0, limit)
             .fetch_all(&mut self.connection)
             .await
@@ -144,7 +152,7 @@ impl SqliteSnapshot {
             .map(fields::history)
             .collect::<sqlx::Result<Vec<_>>>()
             .map_err(failed)?;
-        Ok((memory_records(memories, history), Place(last, 0)))
+        Ok((memory_records(memories, history), RecordPosition(last, 0)))
     }
 
     async fn loaded_with_history(&mut self, memories: &[Memory]) -> Result<usize> {

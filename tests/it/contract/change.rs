@@ -58,9 +58,7 @@ pub(crate) async fn a_patch_is_a_version_with_its_past(store: Arc<dyn Store>) {
         outcome: Some(1.0),
         lesson: Some("learned".into()),
         helpful: Some(true),
-        protected: None,
-        sources: None,
-        mentions: Vec::new(),
+        ..Patch::default()
     };
     let mut expected = stored.clone();
     assert!(patch.apply(&mut expected, at(1)));

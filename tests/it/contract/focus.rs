@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cognitive_memory_mcp::domain::focus::{Eviction, FocusItem};
 use cognitive_memory_mcp::domain::{Patch, Scope};
-use cognitive_memory_mcp::store::focus::{Focused, NewFocus, Place};
+use cognitive_memory_mcp::store::focus::{FocusLocation, Focused, NewFocus};
 use cognitive_memory_mcp::store::{ForgetMode, Store, StoreError, Update};
 use futures_util::future::join_all;
 use uuid::Uuid;
@@ -149,7 +149,7 @@ pub(crate) async fn what_left_can_come_back(store: Arc<dyn Store>) {
     assert!(list(&*store, &scope).await.is_empty());
     assert!(matches!(
         store.focus_get(&scope, "s", item.id).await.unwrap(),
-        Place::Archive(_)
+        FocusLocation::Archive(_)
     ));
     // Dropping the item again changes nothing.
     assert_eq!(
@@ -311,7 +311,7 @@ async fn purge_promoted_memory(store: &dyn Store, scope: &Scope) {
         add(store, scope, &format!("other {number}"), 0.5, 5 + number).await;
     }
     assert!(
-        matches!(store.focus_get(scope, "s", item.id).await.unwrap(), Place::Archive(a) if a.item.memory == Some(promoted))
+        matches!(store.focus_get(scope, "s", item.id).await.unwrap(), FocusLocation::Archive(a) if a.item.memory == Some(promoted))
     );
     forget(store, scope, promoted, ForgetMode::Purge).await;
     assert_eq!(

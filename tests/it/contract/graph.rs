@@ -10,7 +10,7 @@ use cognitive_memory_mcp::domain::graph_traversal::{Step, Walk};
 use cognitive_memory_mcp::domain::{Filter, Links, NewMemory, Scope};
 use cognitive_memory_mcp::store::graph::{EntityQuery, StepQuery};
 use cognitive_memory_mcp::store::port::{
-    EntityName, EntityRecord, Imported, Place, Record, RelationRecord, Section,
+    EntityName, EntityRecord, Imported, Record, RecordPosition, RelationRecord, Section,
 };
 use cognitive_memory_mcp::store::{Store, StoreError};
 use futures_util::future::join_all;
@@ -607,7 +607,7 @@ pub(crate) async fn imports_at_once_store_nothing_twice(store: Arc<dyn Store>) {
     let mut snapshot = store.snapshot(&scope).await.unwrap();
     for (section, expected) in [(Section::Entity, 41), (Section::Relation, 40)] {
         let (found, _) = snapshot
-            .page(section, Place::default(), 1_000)
+            .page(section, RecordPosition::default(), 1_000)
             .await
             .unwrap();
         assert_eq!(found.len(), expected, "{section:?}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cognitive_memory_mcp::domain::{
     AsOf, Change, Decision, Filter, NewMemory, Patch, Proposal, Scope,
 };
-use cognitive_memory_mcp::store::port::{Place, Record, Section};
+use cognitive_memory_mcp::store::port::{Record, RecordPosition, Section};
 use cognitive_memory_mcp::store::{
     Decide, Expired, Expiry, HistoryQuery, Idempotency, MOST_KEYS, NewReview, Remember, Remembered,
     Store, StoreError, Update,
@@ -422,7 +422,7 @@ pub(crate) async fn a_long_history_is_exported_in_parts(store: Arc<dyn Store>) {
     let after = with_versions(store, &scope, 3, 0).await;
 
     let mut snapshot = store.snapshot(&scope).await.unwrap();
-    let (mut seen, mut place) = (Vec::new(), Place::default());
+    let (mut seen, mut place) = (Vec::new(), RecordPosition::default());
     loop {
         let (records, next) = snapshot.page(Section::Memory, place, 100).await.unwrap();
         if records.is_empty() {

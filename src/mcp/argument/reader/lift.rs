@@ -6,20 +6,25 @@ use serde_json::Value;
 use super::super::name::Meaning;
 use super::super::path::Path;
 use super::super::shape::{Object, Shape};
-use super::{Place, Reader, shorten_name};
+use super::{ObjectContext, Reader, shorten_name};
 
 /// Maximum size of a value next to a list that applies to all of its entries, as JSON in bytes.
 const MAX_SHARED_BYTES: usize = 16 * 1024;
 
 impl<'s> Reader<'s> {
     /// Returns whether a name is a field of the list's entries that may be sent next to the list.
-    pub(super) fn is_lifted(&mut self, object: &'s Object, name: &str, place: Place) -> bool {
+    pub(super) fn is_lifted(
+        &mut self,
+        object: &'s Object,
+        name: &str,
+        place: ObjectContext,
+    ) -> bool {
         object
             .lifted_lists()
             .any(|(_, item)| self.is_field(item, name, place))
     }
 
-    fn is_field(&mut self, item: &'s Object, name: &str, place: Place) -> bool {
+    fn is_field(&mut self, item: &'s Object, name: &str, place: ObjectContext) -> bool {
         matches!(
             self.find_meaning(item, name, place),
             Meaning::Exact(_) | Meaning::Alias(_)
@@ -39,7 +44,7 @@ impl<'s> Reader<'s> {
         lists.sort_by_key(|(list, item)| {
             let known = names
                 .iter()
-                .filter(|name| self.is_field(item, name, Place::Outermost))
+                .filter(|name| self.is_field(item, name, ObjectContext::Outermost))
                 .count();
             let required = names
                 .iter()
@@ -51,7 +56,7 @@ impl<'s> Reader<'s> {
     }
 
     fn is_required(&mut self, item: &'s Object, name: &str) -> bool {
-        match self.find_meaning(item, name, Place::Outermost) {
+        match self.find_meaning(item, name, ObjectContext::Outermost) {
             Meaning::Exact(field) | Meaning::Alias(field) => item.fields[field].required,
             _ => false,
         }
@@ -72,7 +77,7 @@ impl<'s> Reader<'s> {
         let whole = lifted.keys().any(|name| self.is_required(item, name));
         let names: Vec<String> = lifted.keys().map(|name| shorten_name(name)).collect();
         if whole || !read.contains_key(list) {
-            let one = self.read_object(item, path, lifted, Place::Nested);
+            let one = self.read_object(item, path, lifted, ObjectContext::Nested);
             if self.problems.len() > problems {
                 self.lacking.push(list.to_owned());
                 read.entry(list).or_insert_with(|| Value::Array(Vec::new()));
@@ -91,7 +96,7 @@ impl<'s> Reader<'s> {
             }
             return;
         }
-        let shared = self.read_object(item, path, lifted, Place::Partial);
+        let shared = self.read_object(item, path, lifted, ObjectContext::Partial);
         if self.problems.len() > problems {
             return;
         }

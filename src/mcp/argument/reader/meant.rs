@@ -9,7 +9,7 @@ use super::super::json_text::Parsed;
 use super::super::name::Meaning;
 use super::super::path::Path;
 use super::super::shape::{Choice, Object, Shape};
-use super::{Place, Reader};
+use super::{ObjectContext, Reader};
 
 /// Names under which frameworks and models wrap some or all arguments, in the form of [`fold_name`].
 const WRAPPERS: [&str; 24] = [
@@ -80,12 +80,12 @@ impl<'s> Reader<'s> {
 
     fn is_wrapper(&mut self, object: &'s Object, name: &str) -> bool {
         let is_known = matches!(
-            self.find_meaning(object, name, Place::Outermost),
+            self.find_meaning(object, name, ObjectContext::Outermost),
             Meaning::Exact(_) | Meaning::Alias(_)
         );
         WRAPPERS.contains(&fold_name(name).as_str())
             && !is_known
-            && !self.is_lifted(object, name, Place::Outermost)
+            && !self.is_lifted(object, name, ObjectContext::Outermost)
     }
 
     /// Returns the fields of a wrapper, if one of them is an argument.
@@ -105,10 +105,10 @@ impl<'s> Reader<'s> {
         };
         let is_argument = inner.keys().any(|name| {
             let known = matches!(
-                self.find_meaning(object, name, Place::Outermost),
+                self.find_meaning(object, name, ObjectContext::Outermost),
                 Meaning::Exact(_) | Meaning::Alias(_)
             );
-            known || self.is_lifted(object, name, Place::Outermost)
+            known || self.is_lifted(object, name, ObjectContext::Outermost)
         });
         is_argument.then_some(inner)
     }
