@@ -337,7 +337,7 @@ mod tests {
         let refused = structured_answer("the service at X", "remember", 200, "<html>")
             .expect_err("a failure");
         assert!(
-            refused.error.to_string().contains("is no MCP server"),
+            refused.error.to_string().contains("is not an MCP server"),
             "{}",
             refused.error
         );

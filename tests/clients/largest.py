@@ -182,7 +182,7 @@ def update_all(service: Service, changes: list[dict]) -> None:
     for change in changes + [None]:
         text = wire.call("update", change) if change else ""
         added = text.count("{") + text.count("[")
-        if part and (not change or size + len(text) > BODY_LIMIT - 10_000 or containers + added > CONTAINERS - 100 or len(part) == 25):
+        if part and (not change or size + len(text) > BODY_LIMIT - 10_000 or containers + added > CONTAINERS - 100 or len(part) == 10):
             answer = wire.send(service, body=f"[{','.join(part)}]", patience=4 * PATIENCE)
             results = [message.get("result", {"isError": True}) for message in answer.json]
             assert not any(result.get("isError") for result in results), answer

@@ -109,7 +109,8 @@ def test_the_memory_of_many_requests_is_bounded(service, filled, requests, kind,
             counts = collections.Counter(outcome.status for outcome in outcomes)
             figure(f"{kind}: {peak(service) / MIB:5.0f} MiB with {AT_ONCE} at once: {name}: {dict(counts)}")
             assert peak(service) < MEMORY_MAX, name
-            assert set(counts) <= {200, 413, 503}, (name, outcomes)
+            # 408: on a busy machine a body of 4 MiB may arrive too slowly beside 63 others.
+            assert set(counts) <= {200, 408, 413, 503}, (name, outcomes)
             check_refusals(outcomes)
             statuses += counts
         # All kinds at once.

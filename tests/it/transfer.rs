@@ -411,7 +411,7 @@ fn damage_lines(text: &str) -> Vec<(&'static str, String, String)> {
         (
             "foreign",
             "{\"name\":\"Ann\"}\n".to_owned(),
-            "line 1: this is no export",
+            "line 1: this is not an export",
         ),
         (
             "newer",
