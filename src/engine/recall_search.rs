@@ -110,11 +110,11 @@ impl Engine {
         let ranked = rank_candidates(&query, candidates, context.entities, calibrated, now);
         let mut notes = past.list_notes();
         notes.extend(semantic.note);
-        if !ranked.hits.is_empty() {
-            notes.extend(describe_confidence(ranked.confidence));
-        }
-        // Without calibration, words alone do not suffice to drop what only the meaning found.
+        // Without calibration only words are judged, and the meaning may still answer.
         let judged = calibrated || semantic_empty;
+        if !ranked.hits.is_empty() {
+            notes.extend(describe_confidence(ranked.confidence, judged));
+        }
         Ok(Ranking {
             hits: ranked.hits,
             terms: query.label_terms(),
@@ -276,8 +276,8 @@ fn translate_cosines(hits: &mut [Hit], calibration: Option<Calibration>) {
     }
 }
 
-fn describe_confidence(confidence: f64) -> Option<String> {
-    let note = if confidence::is_unlikely(confidence) {
+fn describe_confidence(confidence: f64, judged: bool) -> Option<String> {
+    let note = if judged && confidence::is_unlikely(confidence) {
         "Nothing stored seems to answer this; these are only the nearest."
     } else if confidence::is_low(confidence) {
         "Weak matches only; check whether they answer the question."

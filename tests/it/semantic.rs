@@ -210,7 +210,12 @@ async fn other_words_for_the_same_are_found() {
     service.backlog_of(0).await;
     let found = service.recall("pet dog").await;
     assert_eq!(texts(&found), ["The kitten sleeps"]);
-    assert!(found.notes.is_empty(), "{:?}", found.notes);
+    // The scale of this model is unknown, and no word matches.
+    assert!(
+        found.notes.len() == 1 && found.notes[0].starts_with("Weak matches only"),
+        "{:?}",
+        found.notes
+    );
     // Each hit reports the channels that found it.
     let found = service.recall("a word on food").await;
     assert_eq!(texts(&found), ["A word about pizza"]);

@@ -571,7 +571,7 @@ async fn a_limit_of_focus_items_archives_the_oldest(store: &dyn Store, scope: &S
     assert!(
         archived
             .iter()
-            .all(|archived| archived.reason.contains("as many items as it may"))
+            .all(|archived| archived.reason.contains("reached its limit of items"))
     );
 
     let linked: Vec<Option<Uuid>> = archived
