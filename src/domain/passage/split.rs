@@ -3,6 +3,7 @@
 //! An embedding is an average of its text: among several facts, each one gets lost. Passages end where sentences,
 //! paragraphs, list items, table rows and lines of code end. Headings begin a passage. A short text is one passage.
 
+use std::iter;
 use std::ops::Range;
 
 use super::sentence::{LONGEST_PIECE, cut_long_piece, split_sentences};
@@ -44,7 +45,7 @@ pub fn split_passages(text: &str, is_turn: bool) -> Passages {
     if text.len() <= short {
         return Passages {
             first: 0,
-            ranges: vec![0..text.len()],
+            ranges: iter::once(0..text.len()).collect(),
         };
     }
     Passages {
@@ -111,7 +112,9 @@ fn list_pieces(text: &str) -> Vec<Piece> {
         let is_heading = line.kind == LineKind::Heading;
         let sentences = match line.kind {
             LineKind::Item | LineKind::Prose => split_sentences(&text[paragraph.clone()]),
-            LineKind::Blank | LineKind::Heading | LineKind::Row => vec![0..paragraph.len()],
+            LineKind::Blank | LineKind::Heading | LineKind::Row => {
+                iter::once(0..paragraph.len()).collect()
+            }
         };
         for sentence in sentences {
             let range = paragraph.start + sentence.start..paragraph.start + sentence.end;
@@ -292,7 +295,7 @@ mod tests {
         for text in ["", "Tea at four.", &"One. Two. ".repeat(16)] {
             let whole = Passages {
                 first: 0,
-                ranges: vec![0..text.len()],
+                ranges: iter::once(0..text.len()).collect(),
             };
             assert_eq!(split_passages(text, false), whole);
             assert_eq!(find_passage(text, 0), None);

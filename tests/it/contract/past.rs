@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cognitive_memory_mcp::domain::{AsOf, Filter, Memory, NewMemory, Patch, Scope};
-use cognitive_memory_mcp::store::{ForgetMode, Link, MOST_LINKS, Remember, Store, Update};
+use cognitive_memory_mcp::store::{ForgetMode, MOST_LINKS, Remember, Store, Succession, Update};
 use uuid::Uuid;
 
 use super::{analyzed, at, episode, forget, load, note, scope, store_one};
@@ -224,11 +224,11 @@ pub(crate) async fn chains_are_told_in_both_directions(store: Arc<dyn Store>) {
         chain.push(store_one(&*store, &scope, item).await);
     }
     let alone = store_one(&*store, &scope, note("alone")).await;
-    let sorted = |mut links: Vec<Link>| {
+    let sorted = |mut links: Vec<Succession>| {
         links.sort();
         links
     };
-    let link = |pair: &[Uuid]| Link {
+    let link = |pair: &[Uuid]| Succession {
         old: pair[0],
         by: pair[1],
         holds: pair[1] == chain[4],
@@ -262,7 +262,7 @@ pub(crate) async fn chains_are_told_in_both_directions(store: Arc<dyn Store>) {
         let links = store.chains(&scope, &[chain[0]]).await.unwrap();
         assert_eq!(
             links.last(),
-            Some(&Link {
+            Some(&Succession {
                 old: chain[3],
                 by: chain[4],
                 holds
@@ -297,7 +297,7 @@ pub(crate) async fn the_nearest_of_many_links_are_told(store: Arc<dyn Store>) {
         (links.len(), links[0]),
         (
             MOST_LINKS,
-            Link {
+            Succession {
                 old: middle,
                 by: last,
                 holds: true
