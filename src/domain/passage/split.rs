@@ -12,6 +12,8 @@ use super::sentence::{LONGEST_PIECE, cut_long_piece, split_sentences};
 pub const SHORT_BYTES: usize = 160;
 /// The same for turns of a conversation: what somebody says at once is mostly about one thing.
 pub const SHORT_TURN_BYTES: usize = 400;
+/// Texts of at most this many bytes also have a vector of the whole text, because their sentences are often about one thing.
+const WHOLE_BYTES: usize = 300;
 /// Most passages of a text. Passages of longer texts have more sentences.
 pub const MOST_PASSAGES: usize = 128;
 /// Sentences join a passage up to this number of bytes.
@@ -23,7 +25,7 @@ const WRAPPED_BYTES: usize = 60;
 /// Longest heading in bytes.
 const HEADING_BYTES: usize = 80;
 
-/// The passages of a text, without gaps.
+/// The passages of a text, without gaps; of a text of a few sentences, also all of it at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passages {
     /// Number of the first passage. Vectors are stored under these numbers: a short text has the number 0, and the passages
@@ -48,10 +50,11 @@ pub fn split_passages(text: &str, is_turn: bool) -> Passages {
             ranges: iter::once(0..text.len()).collect(),
         };
     }
-    Passages {
-        first: 1,
-        ranges: group_pieces(&list_pieces(text)),
+    let mut ranges = group_pieces(&list_pieces(text));
+    if text.len() <= WHOLE_BYTES && ranges.len() > 1 {
+        ranges.push(0..text.len());
     }
+    Passages { first: 1, ranges }
 }
 
 /// The position of the passage with a stored number. `None` for the whole text, and if the text has no such passage.
@@ -286,7 +289,7 @@ mod tests {
     use super::*;
 
     fn passages(text: &str) -> Vec<&str> {
-        let ranges = split_passages(text, false).ranges.into_iter();
+        let ranges = group_pieces(&list_pieces(text)).into_iter();
         ranges.map(|range| text[range].trim()).collect()
     }
 
@@ -317,9 +320,14 @@ mod tests {
             "Marta's birthday is on the 4th of May, and she prefers lemon cake to chocolate.",
             "The boiler was serviced by Mr. Weber on 3 March, who replaced the pressure valve.",
         ];
-        assert_eq!(passages(&facts.join(" ")), facts);
-        assert_eq!(passages(&facts.join("\n\n")), facts);
-        assert_eq!(passages(&facts.join("\n")), facts);
+        for joint in [" ", "\n\n", "\n"] {
+            let text = facts.join(joint);
+            assert_eq!(passages(&text), facts);
+            let ranges = split_passages(&text, false).ranges;
+            assert_eq!(ranges.last(), Some(&(0..text.len())), "a short paragraph");
+            let longer = split_passages(&text.repeat(2), false).ranges;
+            assert!(longer.iter().all(|range| range.len() < text.len()));
+        }
         let text = facts.join(" ");
         assert_eq!(&text[find_passage(&text, 2).unwrap()].trim(), &facts[1]);
         assert_eq!(find_passage(&text, 4), None);
@@ -391,7 +399,9 @@ mod tests {
             prop_assert_eq!(&passages, &split_passages(&text, false));
             prop_assert_eq!(passages.first, u32::from(text.len() > SHORT_BYTES));
             let mut end = 0;
-            for range in &passages.ranges {
+            let whole = 0..text.len();
+            let count = passages.ranges.len();
+            for range in passages.ranges.iter().filter(|range| count == 1 || **range != whole) {
                 prop_assert_eq!(range.start, end);
                 prop_assert!(text.get(range.clone()).is_some());
                 prop_assert!(range.end > range.start || text.is_empty());
