@@ -23,6 +23,7 @@ pub mod moment;
 pub mod name;
 pub mod object_text;
 pub mod passage;
+pub mod prompt;
 pub mod proper_name;
 pub mod ranking;
 pub mod reference;

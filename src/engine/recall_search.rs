@@ -6,10 +6,12 @@
 
 use super::as_of::ThenMemories;
 use super::{Call, Engine, EngineError};
-use crate::domain::bm25::{CorpusStats, Lexicon};
+use crate::domain::bm25::Lexicon;
 use crate::domain::conversation::Turn;
 use crate::domain::graph::names_in;
 use crate::domain::memory::content_hash;
+use crate::domain::passage::shorten_to_passage;
+use crate::domain::prompt::{SearchedPrompt, find_question};
 use crate::domain::ranking::boosts::MOST_MENTIONING;
 use crate::domain::ranking::{
     Calibration, ExpandedQuery, Hit, add_lexical_hits, confidence, extract_terms, merge,
@@ -22,6 +24,8 @@ use crate::store::{
     CandidateQuery, Candidates, ContextQuery, ConversationContext, LexicalQuery, VectorQuery,
 };
 
+/// Maximum number of characters of a question that a note repeats.
+const SHOWN_QUESTION: usize = 120;
 /// Maximum number of ranked hits that paging reaches.
 pub(super) const MAX_RANKED: usize = 1_000;
 
@@ -73,25 +77,33 @@ impl Engine {
         filter: &Filter,
         wanted: usize,
     ) -> Result<Ranking, EngineError> {
-        let terms = extract_terms(text, &self.analyzer);
+        let asked = find_question(text, &self.analyzer);
+        let terms = extract_terms(asked.words, &self.analyzer);
         let candidates = list_candidates(&terms);
         let (lexicon, vector) = tokio::join!(
             call.database(self.store.lexicon(&call.scope, &terms, &candidates)),
-            self.desk.query(text)
+            self.desk.query(asked.meaning)
         );
         let mut lexicon = lexicon?;
         let past = self
             .load_with_lexicon(call, filter, &terms, &mut lexicon)
             .await?;
         let today = filter.now.date_naive();
-        let query = ExpandedQuery::new(text, &terms, &lexicon, &self.analyzer, today);
+        let query = ExpandedQuery::new(asked.words, &terms, &lexicon, &self.analyzer, today);
         let depth = query.pool_depth(self.desk.embedder().is_some());
         let limit = if wanted < depth {
             depth
         } else {
             MAX_RANKED + 1
         };
-        let search = plan_search(&query, &lexicon.stats, filter, limit);
+        let search = LexicalQuery {
+            terms: query.selected.clone(),
+            average_length: lexicon.stats.average_length(),
+            // Of the whole text, so that stored text is found by itself.
+            exact: content_hash(text),
+            filter: filter.clone(),
+            limit,
+        };
         let (mut words, semantic) = self.read_candidates(call, &search, vector).await?;
         add_lexical_hits(&mut words, past.find_hits(&search), &search.terms);
         let semantic_empty = semantic.is_empty();
@@ -99,7 +111,7 @@ impl Engine {
         let calibrated = semantic.calibrated && !semantic_empty;
         let mut candidates = merge(words, semantic.hits, depth);
         let names = if lexicon.stats.has_entities {
-            names_in(text)
+            names_in(asked.words)
         } else {
             Vec::new()
         };
@@ -109,6 +121,7 @@ impl Engine {
         let now = (filter.as_of == AsOf::Present).then_some(filter.now);
         let ranked = rank_candidates(&query, candidates, context.entities, calibrated, now);
         let mut notes = past.list_notes();
+        notes.extend(describe_question(text, &asked));
         notes.extend(semantic.note);
         // Without calibration only words are judged, and the meaning may still answer.
         let judged = calibrated || semantic_empty;
@@ -251,21 +264,6 @@ impl Engine {
     }
 }
 
-fn plan_search(
-    query: &ExpandedQuery<'_>,
-    stats: &CorpusStats,
-    filter: &Filter,
-    limit: usize,
-) -> LexicalQuery {
-    LexicalQuery {
-        terms: query.selected.clone(),
-        average_length: stats.average_length(),
-        exact: content_hash(query.text),
-        filter: filter.clone(),
-        limit,
-    }
-}
-
 /// Translates the cosines of a calibrated model to the scale of the constants of ranking.
 fn translate_cosines(hits: &mut [Hit], calibration: Option<Calibration>) {
     let Some(calibration) = calibration else {
@@ -274,6 +272,12 @@ fn translate_cosines(hits: &mut [Hit], calibration: Option<Calibration>) {
     for cosine in hits.iter_mut().filter_map(|hit| hit.cosine.as_mut()) {
         *cosine = calibration.translate(*cosine);
     }
+}
+
+/// Reports that only a part of the text was searched for.
+fn describe_question(text: &str, asked: &SearchedPrompt<'_>) -> Option<String> {
+    let question = shorten_to_passage(asked.words, &[], None, SHOWN_QUESTION);
+    (asked.words.len() < text.len()).then(|| format!("Searched for the question {question:?}."))
 }
 
 fn describe_confidence(confidence: f64, judged: bool) -> Option<String> {

@@ -297,6 +297,31 @@ async fn one_passage_of_a_long_memory_is_found_and_shown() {
 }
 
 #[tokio::test]
+async fn a_long_prompt_is_searched_for_its_question() {
+    let service = Service::start(None).await;
+    service.desk.open(Subjects::new("subjects"));
+    let prompt = format!("{} Which pet sleeps at home? {}", filler(8), filler(12));
+    service
+        .remember(&["We ship on Fridays", "The kitten is called Mimi", &prompt])
+        .await;
+    service.backlog_of(0).await;
+    let other = format!("{} Which pet sleeps at home? {}", filler(3), filler(2));
+    let found = service.recall(&other).await;
+    assert!(
+        texts(&found).contains(&"The kitten is called Mimi"),
+        "{found:?}"
+    );
+    assert!(!texts(&found).contains(&"We ship on Fridays"), "{found:?}");
+    assert_eq!(
+        found.notes[0],
+        "Searched for the question \"Which pet sleeps at home?\"."
+    );
+    // A stored text is still found by itself.
+    assert_eq!(texts(&service.recall(&prompt).await)[0], prompt);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn vectors_of_whole_texts_are_recomputed_in_the_background() {
     let service = Service::start(None).await;
     let long = format!("{} A kitten sleeps. {}", filler(9), filler(9));

@@ -8,6 +8,7 @@ mod sentence;
 mod split;
 
 pub use excerpt::shorten_to_passage;
+pub use sentence::split_statements;
 pub use split::{
     MOST_PASSAGES, Passages, SHORT_BYTES, SHORT_TURN_BYTES, find_passage, split_passages,
 };

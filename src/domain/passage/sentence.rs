@@ -34,6 +34,42 @@ pub(super) fn split_sentences(paragraph: &str) -> Vec<Range<usize>> {
     sentences
 }
 
+/// Divides a prompt into statements: its lines and sentences that have a word, whether or not the next one begins with a
+/// capital letter.
+#[must_use]
+pub fn split_statements(text: &str) -> Vec<Range<usize>> {
+    let mut statements = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        for sentence in split_sentences(line) {
+            let range = start + sentence.start..start + sentence.end;
+            statements.extend(split_before_small_letters(text, range));
+        }
+        start += line.len();
+    }
+    statements.retain(|range| text[range.clone()].chars().any(char::is_alphanumeric));
+    statements
+}
+
+/// Divides a sentence after marks that end a sentence although a small letter follows.
+fn split_before_small_letters(text: &str, sentence: Range<usize>) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
+    let mut start = sentence.start;
+    let marks = text[sentence.clone()].match_indices(['.', '!', '?', '…']);
+    for (at, mark) in marks {
+        let end = sentence.start + at + mark.len();
+        let (before, next) = (&text[start..end], &text[end..sentence.end]);
+        if next.starts_with(char::is_whitespace) && !continues_sentence(before, next) {
+            parts.push(start..end);
+            start = end;
+        }
+    }
+    if start < sentence.end {
+        parts.push(start..sentence.end);
+    }
+    parts
+}
+
 /// Whether `next` belongs to the sentence before it, which ends with an abbreviation or an ordinal, or has no word.
 fn continues_sentence(before: &str, next: &str) -> bool {
     let has_word = |text: &str| text.chars().any(char::is_alphanumeric);
