@@ -367,7 +367,7 @@ pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failu
         tokens.print_summary(args.keep_tokens);
         if !has_checksum {
             print_note(
-                "The file has no checksum, because an earlier version wrote it or it is no backup. Its structure was checked, \
+                "The file has no checksum, because an earlier version wrote it or it is not a backup. Its structure was checked, \
                  but a changed character of a text cannot be detected.",
             );
         }

@@ -51,7 +51,7 @@ async fn check_service(settings: &Settings) -> Result<(), String> {
     })?;
     judge_report(succeeded, &body).unwrap_or_else(|| {
         Err(format!(
-            "the answer from {} is no readiness report",
+            "the answer from {} is not a readiness report",
             shown_address(&endpoint)
         ))
     })

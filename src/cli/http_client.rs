@@ -69,7 +69,7 @@ pub(super) async fn bounded_text(response: Response) -> anyhow::Result<String> {
         return Ok(body.into_text());
     }
     anyhow::bail!(
-        "the answer is larger than {} MiB; this is no memory service",
+        "the answer is larger than {} MiB; this is not a memory service",
         LARGEST_ANSWER / 1024 / 1024
     )
 }

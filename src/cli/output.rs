@@ -41,7 +41,7 @@ pub(super) fn print_warnings(warnings: &[String]) {
 
 /// The reader of standard output closed it before the end of an export.
 #[derive(Debug, thiserror::Error)]
-#[error("the reader of the standard output has gone away")]
+#[error("the program that reads the standard output has exited")]
 pub(super) struct ClosedPipe;
 
 /// Prints an error in the style of the argument parser, with the causes that its text does not contain. Prints nothing

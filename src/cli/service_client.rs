@@ -246,7 +246,7 @@ fn tool_call(tool: &str, arguments: Value) -> String {
 /// Returns the structured answer of a tool.
 fn structured_answer(place: &str, tool: &str, status: u16, text: &str) -> Result<Value, Failure> {
     let answer: Value = serde_json::from_str(text)
-        .with_context(|| format!("{place} answered with status {status}, but is no MCP server"))
+        .with_context(|| format!("{place} answered with status {status}, but is not an MCP server"))
         .map_err(|error| Failure::new(UNAVAILABLE, error))?;
     if let Some(error) = answer["error"].as_str() {
         let hint = match status {

@@ -72,11 +72,11 @@ pub(super) fn parse_lines(text: &str) -> Result<Vec<Credential>, Vec<String>> {
         };
         let mut is_new = true;
         if let Some(first) = names.insert(credential.name.clone(), number) {
-            faults.push(format!("line {number}: the name of line {first} again"));
+            faults.push(format!("line {number}: repeats the name of line {first}"));
             is_new = false;
         }
         if let Some(first) = hashes.insert(credential.sha256, number) {
-            faults.push(format!("line {number}: the token of line {first} again"));
+            faults.push(format!("line {number}: repeats the token of line {first}"));
             is_new = false;
         }
         if is_new {

@@ -48,7 +48,7 @@ pub enum Eviction {
 }
 
 /// The reason for archiving an item of any session because the project reached its quota.
-pub const PROJECT_FULL: &str = "evicted: the project holds as many items as it may";
+pub const PROJECT_FULL: &str = "evicted: the project has reached its limit of items";
 
 impl Eviction {
     /// Returns the reason for the archive.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a memory is for.
+/// Kind of a memory.
 #[derive(
     Debug,
     Clone,

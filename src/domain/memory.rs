@@ -377,7 +377,7 @@ impl Patch {
     }
 }
 
-/// What happened to a memory.
+/// A change of a memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
@@ -390,7 +390,7 @@ pub enum Change {
     Superseded,
     /// Marked as deleted.
     Deleted,
-    /// The mark was taken back.
+    /// The deletion mark was removed.
     Restored,
 }
 

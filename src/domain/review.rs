@@ -132,7 +132,7 @@ impl Proposal {
                            "conflict": "contradiction", "different": "unrelated"})
 )]
 pub enum Judgement {
-    /// They say the same.
+    /// They have the same content.
     Duplicate,
     /// Both cannot be true.
     Contradiction,
@@ -295,7 +295,7 @@ impl Review {
 
 /// The reason why an undo is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("memory {memory} cannot be taken back to what it was: {cause}")]
+#[error("memory {memory} cannot be restored to its earlier version: {cause}")]
 pub struct Obstacle {
     pub memory: Uuid,
     /// The version that changed it again, if known.

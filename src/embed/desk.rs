@@ -140,7 +140,7 @@ impl Desk {
         let Some(embedder) = self.embedder() else {
             return Err(self
                 .trouble()
-                .unwrap_or_else(|| "the embedding model is not there yet".to_owned()));
+                .unwrap_or_else(|| "the embedding model is not loaded yet".to_owned()));
         };
         let model = embedder.model().clone();
         let calibration = self.calibration_of(&model);

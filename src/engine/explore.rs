@@ -42,7 +42,7 @@ const SUGGEST_DEGREE: usize = 100;
 /// Maximum number of relations of an answer.
 const MAX_RELATIONS: usize = 2_000;
 
-/// What to look at.
+/// The part of the graph to return.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = bare)]
@@ -73,7 +73,7 @@ pub struct ExploreParams {
     pub max_chars: Option<usize>,
 }
 
-/// What to do with it.
+/// The kind of exploration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(
@@ -86,7 +86,7 @@ pub enum ExploreMode {
     /// Around an entity, breadth first.
     #[default]
     Neighbours,
-    /// A shortest one between two entities.
+    /// A shortest path between two entities.
     Path,
     /// Entities by type and beginning of the name.
     List,
@@ -105,7 +105,7 @@ impl ExploreMode {
     }
 }
 
-/// What there is.
+/// The result.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 #[schemars(transform = optional)]
 pub struct ExploreOutput {
@@ -117,7 +117,7 @@ pub struct ExploreOutput {
     pub relations: Vec<RelationView>,
     /// Whether the answer is incomplete.
     pub partial: bool,
-    /// What one should know about this answer.
+    /// Notes on this answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub notes: Vec<String>,
@@ -679,7 +679,7 @@ impl Engine {
     }
 }
 
-/// An entity with what hangs on it.
+/// An entity with its relations and memories.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(inline)]
 pub struct EntityDetail {
@@ -692,7 +692,7 @@ pub struct EntityDetail {
     /// How many relations hold; counted up to 1000.
     #[schemars(skip)]
     pub relation_count: u64,
-    /// How many relations have ended, which are not listed; counted up to 1000.
+    /// Number of ended relations, which are not listed; counted up to 1000.
     #[schemars(skip)]
     pub ended_relations: u64,
     /// Ids of the newest memories that mention it.
@@ -701,7 +701,7 @@ pub struct EntityDetail {
     /// How many memories mention it; counted up to 1000.
     #[schemars(skip)]
     pub memory_count: u64,
-    /// Place of the last memory in the list, where there are more.
+    /// Position of the last memory in the list, if there are more.
     #[serde(skip)]
     #[schemars(skip)]
     pub last: Option<i64>,

@@ -27,14 +27,14 @@ const DEFAULT_IMPORTANCE: f64 = 0.5;
 /// Default reason for dropping an item.
 const DROPPED: &str = "dropped";
 
-/// What to do.
+/// The action and its arguments.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = bare)]
 pub struct FocusParams {
     /// Default list, or add if content is given. restore: bring back an archived item; save: store it as a memory
     pub action: Option<FocusAction>,
-    /// Whose working memory; without it the project's
+    /// Session; default: the project's own working memory
     pub session: Option<String>,
     /// add: the text
     #[schemars(extend("x-plain" = true, "x-aliases" = ["text", "item", "note", "task", "goal", "message", "value"]))]
@@ -42,7 +42,7 @@ pub struct FocusParams {
     /// 0 to 1; items above 0.8 are archived last
     #[schemars(range(min = 0, max = 1))]
     pub importance: Option<f64>,
-    /// Of the item
+    /// ID of the item
     #[schemars(extend("x-plain" = true, "x-aliases" = ["ids", "item_id"], "x-single" = true))]
     pub id: Option<String>,
     /// drop: why
@@ -61,7 +61,7 @@ pub struct FocusParams {
     pub max_chars: Option<usize>,
 }
 
-/// What to do with the working memory.
+/// An action on the working memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(

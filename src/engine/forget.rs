@@ -17,7 +17,7 @@ const MOST_LISTED: usize = 20;
 /// Maximum number of characters of a text in the list.
 const SHOWN_CHARS: usize = 80;
 
-/// What to forget.
+/// Memories to forget.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForgetParams {
@@ -32,7 +32,7 @@ pub struct ForgetParams {
     pub reason: Option<String>,
 }
 
-/// How to forget.
+/// The kind of deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline, extend("x-synonyms" = {"remove": "delete", "soft_delete": "delete", "undelete": "restore", "undo": "restore", "recover": "restore", "soft": "delete"}))]
@@ -46,7 +46,7 @@ pub enum Mode {
     Purge,
 }
 
-/// What was done.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ForgetOutput {
     /// The requested mode.

@@ -30,7 +30,7 @@ const MOST_OF_EACH: usize = 20;
 /// Number of history entries that are read from the database at once, and bytes of their earlier states.
 const HISTORY_PORTION: (usize, usize) = (50, 256 << 10);
 
-/// What to read.
+/// Memories and entities to read.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetParams {
@@ -67,7 +67,7 @@ impl GetParams {
     }
 }
 
-/// What was read.
+/// The memories and entities.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct GetOutput {
     /// Memories in the order of ids.

@@ -16,7 +16,7 @@ use crate::domain::graph::{Entity, Relation};
 pub struct EntityView {
     /// Name.
     pub name: String,
-    /// What it is.
+    /// Type of the entity.
     #[serde(rename = "type")]
     pub kind: String,
     /// Project, where it is not the caller's own.

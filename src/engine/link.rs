@@ -18,7 +18,7 @@ use crate::store::Referable;
 /// Maximum number of names of a call that are compared with short IDs.
 const MOST_PARTS: usize = 1_000;
 
-/// What to link, up to 1,000 entities and relations together. Missing entities at the ends of relations are created.
+/// Entities and relations to link, up to 1,000 entities and relations together. Missing entities at the ends of relations are created.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(transform = bare, extend("x-lift" = ["relations", "entities"]))]
@@ -187,7 +187,7 @@ pub(super) fn list_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array" })
 }
 
-/// What was changed.
+/// The changes.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(transform = optional)]
 pub struct LinkOutput {

@@ -32,7 +32,7 @@ const MOST_FOLDED: usize = 5;
 /// Number of ranked hits among which superseded memories are moved behind their successors.
 const ORDERED: usize = 100;
 
-/// What to look for.
+/// The query and its filters.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RecallParams {

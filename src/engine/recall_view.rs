@@ -32,7 +32,7 @@ pub enum Detail {
     Full,
 }
 
-/// What was found.
+/// The hits.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct RecallOutput {
     /// Remarks on this answer.
@@ -95,7 +95,7 @@ pub struct Why {
     pub rank: usize,
     /// Score that determines the order.
     pub score: f64,
-    /// That it answers, 0 to 1.
+    /// Probability that it answers, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub confidence: Option<f64>,

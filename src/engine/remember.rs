@@ -25,7 +25,7 @@ use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{AnalyzedMemory, Analyzer, Links};
 use crate::store::{Idempotency, Remember, Remembered};
 
-/// What to store.
+/// Memories to store.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("x-lift" = ["items"]))]
@@ -113,7 +113,7 @@ pub struct RememberItem {
     pub protected: bool,
 }
 
-/// What was stored.
+/// The stored memories.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct RememberOutput {
     /// One entry per item, in order.

@@ -27,7 +27,7 @@ const DEFAULT_LIMIT: usize = 20;
 /// Maximum number of reviews of a report whose memories are included.
 const MOST_SHOWN: usize = 100;
 
-/// What to do.
+/// The action and its arguments.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReviewParams {
@@ -96,7 +96,7 @@ impl ReviewParams {
     }
 }
 
-/// What a client can do.
+/// The actions of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(inline, extend("x-synonyms" = {"candidate": "candidates", "find": "candidates", "search": "candidates", "check": "candidates", "duplicates": "candidates", "judgement": "judge", "judgment": "judge"}))]

@@ -19,7 +19,7 @@ use crate::domain::validate::{self, Invalid, Problems};
 use crate::domain::{Memory, Proposal};
 use crate::store::{Referable, StoreError, Update};
 
-/// What to change; absent fields stay.
+/// Changes to a memory; absent fields are kept.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateParams {
@@ -88,7 +88,7 @@ pub struct UpdateParams {
 pub enum Feedback {
     /// It helped.
     Helpful,
-    /// It did not.
+    /// It did not help.
     NotHelpful,
 }
 
@@ -258,7 +258,7 @@ impl Engine {
             .unwrap_or_default();
         let current = current_successor(memory.id, &links).unwrap_or_else(|| by.to_string());
         Some(format!(
-            "This memory is outdated: it was superseded by {by}. To change what holds now, update {current} instead."
+            "This memory is outdated: it was superseded by {by}. To change what is true now, update {current} instead."
         ))
     }
 }

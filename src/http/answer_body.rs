@@ -34,7 +34,7 @@ pub(super) async fn bound(response: Response, budget: &Budget, id: Option<&Value
     let Ok(share) = budget.answer(size).await else {
         let error = RpcError::busy(
             "the service is sending too many large answers at the moment; what was called has been done. Repeat a \
-             reading call in some seconds, or ask for less at once",
+             reading call in a few seconds, or ask for less at once",
         );
         return axum::response::IntoResponse::into_response(error.with_id(id.cloned()));
     };

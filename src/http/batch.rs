@@ -54,7 +54,7 @@ async fn run_one(
         |text: &'static str| RpcError::new(StatusCode::OK, SERVER_ERROR, text).with_id(id.clone());
     let refusal = if answers.is_exhausted {
         Some(
-            "not carried out: the service is sending too many large answers; send it again in some seconds",
+            "not carried out: the service is sending too many large answers; send it again in a few seconds",
         )
     } else if answers.size >= MAX_ANSWER_BYTES {
         Some("not carried out: the answers to this batch are too large; send it by itself")
@@ -80,7 +80,7 @@ async fn run_one(
     let pushed = match to_bytes(answer.into_body(), MAX_ANSWER_BYTES).await {
         Ok(bytes) if serde_json::from_slice::<IgnoredAny>(&bytes).is_ok() => {
             answers.push(bytes).await.map_err(|Exhausted| {
-                "carried out, but the service is sending too many large answers: repeat a reading call in some seconds"
+                "carried out, but the service is sending too many large answers: repeat a reading call in a few seconds"
             })
         }
         Ok(_) => Err("the answer is not a single message; send it by itself"),

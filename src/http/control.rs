@@ -56,7 +56,7 @@ impl ControlSocket {
         let (name, _folder) = reachable_path(path)?;
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
-                let reason = "a file of this name is there, which is no socket: move it away";
+                let reason = "a file with this name exists, but it is not a socket: move it away";
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
             }
             Ok(_) => match UnixStream::connect(&name).await {

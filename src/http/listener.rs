@@ -30,7 +30,7 @@ const NO_DESCRIPTORS: [i32; 2] = [23, 24];
 const MAX_TURNED_AWAY: usize = 64;
 /// The reason for turning a connection away.
 const FULL: &str =
-    "every connection of the service is at work: nothing was done, try again in some seconds";
+    "every connection of the service is at work: nothing was done, try again in a few seconds";
 
 /// The bound sockets: the one of the configured address, and those that a systemd socket unit passed.
 #[derive(Debug)]

@@ -59,7 +59,7 @@ impl RpcError {
     /// Other requests use all the capacity.
     pub(super) fn no_capacity() -> Self {
         Self::busy(
-            "the service is busy with other requests: nothing was done, try again in some seconds",
+            "the service is busy with other requests: nothing was done, try again in a few seconds",
         )
     }
 

@@ -86,7 +86,7 @@ impl ToolError {
             Self::Timeout { .. } => {
                 "A write may have taken effect. Repeat it with the same idempotency_key."
             }
-            Self::Busy => "Nothing was done; try again in some seconds, or ask for less at once.",
+            Self::Busy => "Nothing was done; try again in a few seconds, or ask for less at once.",
             Self::Panic => "The log of the service has the details under the ID of this request.",
         }
     }

@@ -249,7 +249,7 @@ pub(super) fn vector_finding(missing: u64, stale: u64) -> Option<Finding> {
             count_of(stale, "vector"),
             verb_for(stale, "is", "are")
         );
-        Finding::new(Subject::Vectors, detail, "run `cognitive-memory-mcp reindex`, which makes all vectors again")
+        Finding::new(Subject::Vectors, detail, "run `cognitive-memory-mcp reindex`, which recomputes all embeddings")
     })
 }
 

@@ -102,7 +102,7 @@ pub enum StoreError {
     },
     /// The dialogue turn already exists with another text.
     #[error(
-        "turn {turn} of session {session:?} exists already with another text, as memory {existing}"
+        "turn {turn} of session {session:?} already exists with another text, as memory {existing}"
     )]
     TurnExists {
         /// The conversation.
@@ -121,13 +121,13 @@ pub enum StoreError {
         by: Uuid,
     },
     /// A valid token of that name already exists.
-    #[error("there is a token of the name {name:?} already")]
+    #[error("a token named {name:?} already exists")]
     TokenExists {
         /// The name.
         name: String,
     },
     /// No token of that name exists.
-    #[error("there is no token of the name {name:?}")]
+    #[error("no token is named {name:?}")]
     TokenUnknown {
         /// The name.
         name: String,
@@ -162,7 +162,7 @@ pub enum StoreError {
     #[error(transparent)]
     Overtaken(#[from] crate::domain::review::Obstacle),
     /// The project has the maximum number of open reviews.
-    #[error("there are {most} open reviews already, which is the most a project may have")]
+    #[error("the project already has {most} open reviews, which is the limit")]
     TooManyReviews {
         /// The limit.
         most: usize,

@@ -191,7 +191,7 @@ impl<'a> Sink<'a> {
             self.warnings.add(
                 place,
                 format!(
-                    "{field} {} is no time between 1970 and now: ignored",
+                    "{field} {} is not a time between 1970 and now: ignored",
                     shorten_value(value)
                 ),
             );
@@ -473,7 +473,7 @@ impl<'a> Sink<'a> {
         for name in [source, target] {
             if !self.has_entity(name) {
                 let warning = format!(
-                    "the relation {kind:?} names {:?}, which is no entity of its own: created",
+                    "the relation {kind:?} names {:?}, which has no entity of its own: created",
                     name.name
                 );
                 self.warnings.add(place, warning);

@@ -69,7 +69,7 @@ pub fn write_header() -> String {
 pub fn read_header(line: &str) -> Result<(), String> {
     let Ok(header) = serde_json::from_str::<Header>(line) else {
         return Err(format!(
-            "this is no export of cognitive-memory-mcp, whose first line is {}; data of other programs needs \
+            "this is not an export of cognitive-memory-mcp, whose first line is {}; data of other programs needs \
              `import --from PROGRAM`",
             write_header()
         ));

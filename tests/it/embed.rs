@@ -121,7 +121,7 @@ async fn a_compact_model_has_the_same_vectors() {
         assert!(error.contains(reason), "{error}");
         assert_eq!(to.exists(), before);
     };
-    refused(&folder, "compact", "is there already");
+    refused(&folder, "compact", "already exists");
     let twice = dir.path().join("twice");
     source(compact.clone()).compact(&twice).unwrap();
     assert!(

@@ -681,7 +681,7 @@ fn use_model_commands(setup: Setup) {
     );
     let again = setup.run(&["model", "compact", "smaller"]);
     assert!(
-        again.code == Some(78) && again.stderr.contains("smaller is there already"),
+        again.code == Some(78) && again.stderr.contains("smaller already exists"),
         "{again:?}"
     );
     let verified = setup

@@ -252,7 +252,7 @@ fn modules_outside_of_the_model_are_refused() {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains(&format!("{path:?} is no path inside of the model")),
+            error.contains(&format!("{path:?} is not a path inside the model")),
             "{error}"
         );
         let known = given(copy.path()).verify().unwrap();

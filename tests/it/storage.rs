@@ -178,8 +178,7 @@ async fn a_full_disk_keeps_nobody_from_saving_to_another_one() {
         .current_dir(setup.path(""));
     let ran = Ran::of(command);
     assert!(
-        ran.stdout.contains("no room 69")
-            && ran.stderr.contains("the disk that holds full/saved.db"),
+        ran.stdout.contains("no room 69") && ran.stderr.contains("the disk with full/saved.db"),
         "{}{}",
         ran.stdout,
         ran.stderr

@@ -298,7 +298,7 @@ async fn one_project_goes_out_and_into_another() {
     // The IDs are in use in another project: this is reported, and nothing is moved.
     let ran = other.run(&["import", file]);
     assert!(
-        ran.stderr.contains("is there already, in another project"),
+        ran.stderr.contains("already exists in another project"),
         "{}",
         ran.stderr
     );

@@ -437,7 +437,7 @@ async fn healthcheck_believes_only_the_service_of_this_user() {
         .run(&["healthcheck"]);
     assert_eq!(named.code, Some(1), "{}", named.stdout);
     assert!(
-        named.stdout.contains("is no readiness report"),
+        named.stdout.contains("is not a readiness report"),
         "{}",
         named.stdout
     );

@@ -57,7 +57,7 @@ fn read_modules(folder: &Path) -> io::Result<Option<Vec<Module>>> {
     {
         Some(module) => Err(with_file_name(
             FILE,
-            format!("{:?} is no path inside of the model", module.path),
+            format!("{:?} is not a path inside the model", module.path),
         )),
         None => Ok(modules),
     }

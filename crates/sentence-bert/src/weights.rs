@@ -169,7 +169,7 @@ impl Weights {
         let shortest = prefixes.min_by_key(|prefix| prefix.len());
         let missing = || {
             invalid_data(format!(
-                "no model of the BERT family: there is no tensor {anchor}"
+                "not a model of the BERT family: the tensor {anchor} is missing"
             ))
         };
         self.prefix = shortest.ok_or_else(missing)?.to_owned();

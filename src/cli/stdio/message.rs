@@ -89,7 +89,7 @@ impl Message {
                 return Err(fault(
                     &id,
                     PARSE_ERROR,
-                    &format!("this line is no valid UTF-8 (byte {at}): send it as UTF-8"),
+                    &format!("this line is not valid UTF-8 (byte {at}): send it as UTF-8"),
                 ));
             }
         };

@@ -263,7 +263,7 @@ impl Plan {
         if to.exists() {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                format!("{} is there already", to.display()),
+                format!("{} already exists", to.display()),
             ));
         }
         let unfinished = PathBuf::from(format!("{}.part", to.display()));

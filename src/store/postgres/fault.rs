@@ -203,7 +203,7 @@ fn explain_connection(options: &PgConnectOptions, error: &sqlx::Error) -> Explai
             Explained::Unavailable(format!("{place} cannot be reached ({})", io.kind()))
         }
         sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
-            Explained::Unavailable(format!("the connection to {place} broke"))
+            Explained::Unavailable(format!("the connection to {place} was lost"))
         }
         sqlx::Error::Tls(_) => Explained::Setup(format!(
             "no encrypted connection to {place}: check MEMORY_DATABASE_SSLMODE and its certificate"
@@ -274,7 +274,7 @@ fn explain_outage(options: &PgConnectOptions, code: &str, message: &str) -> Opti
         _ if code.starts_with("53") => format!("{place} is short of resources (SQLSTATE {code})"),
         _ if code.starts_with("58") => format!("{place} has a system error (SQLSTATE {code})"),
         _ if code.starts_with("08") || code.starts_with("57P") => {
-            format!("the connection to {place} broke (SQLSTATE {code}: {message})")
+            format!("the connection to {place} was lost (SQLSTATE {code}: {message})")
         }
         _ => return None,
     };

@@ -34,7 +34,7 @@ impl ForeignDatabase {
     /// Fails if the URL is not one of PostgreSQL or the server does not respond.
     pub async fn open(url: &str) -> Result<Self> {
         let options: PgConnectOptions = url.parse().map_err(|source| StoreError::Setup {
-            reason: "this is no URL of a PostgreSQL database; postgres://USER:PASSWORD@HOST:PORT/DATABASE is expected"
+            reason: "this is not a URL of a PostgreSQL database; postgres://USER:PASSWORD@HOST:PORT/DATABASE is expected"
                 .to_owned(),
             source: Some(source),
         })?;

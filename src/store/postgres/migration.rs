@@ -51,7 +51,7 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<ServerRow, Fa
     }
     if server.encoding != "UTF8" {
         let reason = format!(
-            "database {database:?} has the encoding {}, UTF8 is needed: create it anew with \
+            "database {database:?} has the encoding {}, UTF8 is needed: create it again with \
              CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
             server.encoding
         );

@@ -124,7 +124,7 @@ pub(super) async fn install(
     let user = &server.role;
     let obstacle = if let Err(error) = make_role(connection, &role, user).await {
         let remedy = format!(
-            "the role {role:?} for row-level security is missing and user {user:?} may not make it: as a superuser \
+            "the role {role:?} for row-level security is missing and user {user:?} may not create it: as a superuser \
              (or what your service has instead) run CREATE ROLE \"{role}\" NOLOGIN; GRANT \"{role}\" TO \"{user}\""
         );
         Some((remedy, error))

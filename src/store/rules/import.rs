@@ -84,14 +84,14 @@ async fn import_memory<T: Tx>(
             Imported::Present
         } else {
             let id = memory.id;
-            Imported::Refused(format!("memory {id} is there already, in another project"))
+            Imported::Refused(format!("memory {id} already exists in another project"))
         });
     }
     if let Some((session, turn)) = claimed_turn(memory)
         && let Some((_, _, other)) = tx.turn_owners(&[(session, turn)]).await?.pop()
     {
         return Ok(Imported::Refused(format!(
-            "turn {turn} of session {session:?} is there already, as memory {other}"
+            "turn {turn} of session {session:?} already exists, as memory {other}"
         )));
     }
     let terms = memory_terms(memory, tx.analyzer());

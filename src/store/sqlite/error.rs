@@ -167,13 +167,13 @@ pub(super) fn name_disk(error: StoreError, path: &Path) -> StoreError {
     };
     let path_shown = path.display();
     let reason = match primary_code(source) {
-        Some(FULL) => format!("the disk that holds {path_shown} is full; free space there"),
+        Some(FULL) => format!("the disk with {path_shown} is full; free space there"),
         Some(IOERR) => format!(
-            "the disk that holds {path_shown} reported an error; check that it is not full, then look at the kernel's log"
+            "the disk with {path_shown} reported an error; check that it is not full, then look at the kernel's log"
         ),
         Some(READONLY) if !needs_person(path) => {
             format!(
-                "the disk that holds {path_shown} is read-only; mount it for writing, then look at the kernel's log"
+                "the disk with {path_shown} is read-only; mount it for writing, then look at the kernel's log"
             )
         }
         Some(CANTOPEN) if !needs_person(path) => format!(

@@ -176,7 +176,7 @@ fn read_row(row: &SqliteRow, columns: &[String], budget: &mut u64) -> Result<For
                 let decoded = String::from_utf8_lossy(text);
                 if matches!(decoded, std::borrow::Cow::Owned(_)) {
                     read.oddities.push(format!(
-                        "{column} is no valid UTF-8: undecodable bytes were replaced by U+FFFD"
+                        "{column} is not valid UTF-8: undecodable bytes were replaced by U+FFFD"
                     ));
                 }
                 Value::String(decoded.into_owned())

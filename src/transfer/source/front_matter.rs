@@ -42,7 +42,7 @@ pub(super) fn split(text: &str) -> Document<'_> {
         },
         Err(error) => Document {
             warning: Some(format!(
-                "the front matter is no valid YAML ({error}): kept as text"
+                "the front matter is not valid YAML ({error}): kept as text"
             )),
             ..whole
         },

@@ -252,7 +252,7 @@ impl Rows {
                     }
                     _ => {
                         sink.problems
-                            .add(place, "its source or its target is no known entity");
+                            .add(place, "its source or its target is not a known entity");
                         Ok(())
                     }
                 }

@@ -423,7 +423,7 @@ impl Model {
                 continue;
             }
             merged.push(place.id);
-            let at = self.live(place.id).expect("it is there already");
+            let at = self.live(place.id).expect("it already exists");
             let (patch, repeat) = Restated::from(item).merge_into(&self.memories[at]);
             place.repeat.extend(repeat);
             if patch.changes_memory() {

@@ -289,7 +289,7 @@ async fn hostile_sqlite_files_neither_hang_nor_abort() {
     assert_eq!(contents(&stored), ["12", "caf\u{fffd}", "first"]);
     assert!(
         ran.stderr
-            .contains("memory.db, row 2: content is no valid UTF-8"),
+            .contains("memory.db, row 2: content is not valid UTF-8"),
         "{}",
         ran.stderr
     );

@@ -61,7 +61,7 @@ fn the_reference_servers_odd_lines_lose_nothing_valid() {
     );
     assert!(
         ran.stderr
-            .contains("\"Ghost\", which is no entity of its own: created"),
+            .contains("\"Ghost\", which has no entity of its own: created"),
         "{}",
         ran.stderr
     );
@@ -192,7 +192,7 @@ fn front_matter_is_yaml() {
     );
     assert!(
         ran.stderr
-            .contains("broken.md: the front matter is no valid YAML"),
+            .contains("broken.md: the front matter is not valid YAML"),
         "{}",
         ran.stderr
     );
