@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Connection as _, Row, SqliteConnection};
 
 use super::error::Fault;
 use super::read::limit;
@@ -37,16 +37,18 @@ impl HistoryStore for SqliteStore {
     }
 }
 
-/// The sizes are read first, so that no more text is loaded than fits into the page.
+/// The sizes are read first, so that no more text is loaded than fits into the page. One transaction reads both, because
+/// expired entries may be removed meanwhile.
 async fn history_page(
     open: &Open,
     scope: &Scope,
     query: &HistoryQuery,
 ) -> Result<Vec<HistoryEntry>, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
+    let mut snapshot = connection.begin().await?;
     let sizes: Vec<(i64, i64)> = bind!(sqlx::query_as(sql::HISTORY_PLACES) =>
         json_numbers(&projects), query.memory, query.from, limit(query.entries))
-    .fetch_all(&mut *connection)
+    .fetch_all(&mut *snapshot)
     .await?;
     let mut places = Vec::with_capacity(sizes.len());
     let mut left = query.bytes;
@@ -60,8 +62,9 @@ async fn history_page(
     }
     let rows = sqlx::query(sql::HISTORY_ENTRIES)
         .bind(json_numbers(&places))
-        .fetch_all(&mut *connection)
+        .fetch_all(&mut *snapshot)
         .await?;
+    snapshot.commit().await?;
     let entry = |row: &sqlx::sqlite::SqliteRow| {
         Ok(HistoryEntry {
             place: row.try_get("seq")?,
