@@ -9,7 +9,8 @@ import host as hosts
 import pytest
 from deployment import IMAGE, REPOSITORY, SERVICE, build_image, put_images, static_binary
 
-MOST_BYTES = 23 * 1000 * 1000
+# The aim is 20 MB; the segmenter of scripts without spaces and the YAML reader added the rest.
+MOST_BYTES = 24 * 1000 * 1000
 CONFINED = "--read-only --cap-drop=all --security-opt=no-new-privileges --network=none"
 
 
