@@ -140,7 +140,7 @@ The working directory is never searched: a cloned repository must not decide whe
 `--config-dir .` reads its file on request.
 
 The directory and the file must belong to the user of the process or to root, and must not be writable by everyone. Only the
-primary group of the user and the group of root may write to them. The same holds for the file behind a symbolic link;
+primary group of the user and the group of root may write to them. This also applies to the target of a symbolic link;
 the link itself must belong to the user or root, and no directory above may be writable by everyone unless it has the sticky
 bit, as `/tmp` has. A POSIX access control list must not let another user or group write; NFSv4 ACLs are not examined. An
 untrusted file is an error for `serve` (exit code 78). Commands and `stdio` ignore it with a warning.

@@ -221,7 +221,7 @@ pub(super) fn shorten_value(value: &mut Value, room: usize) {
     }
 }
 
-/// What an answer may still use. The first part always fits, so that every call leads on. Its texts are shortened if the
+/// The characters and containers that an answer may still use. The first part always fits, so that every call leads on. Its texts are shortened if the
 /// caller named the limit; by default, a program reads one memory in full.
 pub(super) struct Budget {
     chars: usize,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::answer_size::PORTION;
 use super::link::accept_name;
-use super::similar::{ComparedText, share_of_common_words};
+use super::similar::{ComparedText, SHOWN_CHARS, share_of_common_words};
 use super::view::timestamp;
 use super::{Call, Engine, EngineError};
 use crate::domain::graph::name_key;
@@ -26,8 +26,6 @@ const COMPARED: usize = 20;
 const MOST_PAIRS: usize = 20;
 /// Number of newest memories that mention an entity, before the filter by session.
 const MOST_MENTIONING: usize = 200;
-/// Maximum number of characters of a candidate's text.
-const SHOWN_CHARS: usize = 160;
 
 /// Two similar memories, labeled as `judge` would treat them by default.
 #[derive(Debug, Clone, PartialEq, Serialize)]

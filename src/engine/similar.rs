@@ -32,8 +32,8 @@ const BUDGET: u64 = 400;
 const MOST_TERMS: usize = 24;
 /// Maximum number of similar memories of one memory.
 const MOST_SIMILAR: usize = 3;
-/// Maximum number of characters of their texts.
-const SHOWN_CHARS: usize = 160;
+/// Maximum number of characters of the text of a similar memory.
+pub(super) const SHOWN_CHARS: usize = 160;
 
 /// Another memory with nearly the same text.
 #[derive(Debug, Clone, PartialEq, Serialize)]

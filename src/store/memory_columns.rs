@@ -49,7 +49,7 @@ macro_rules! changed_parameters {
 }
 pub(super) use changed_parameters;
 
-/// The same columns as fields of a JSON row in PostgreSQL.
+/// These columns as fields of a JSON row in PostgreSQL.
 macro_rules! row_types {
     () => {
         "id uuid, kind text, content text, content_hash bytea, length int, tags text[], importance float8, metadata jsonb, \

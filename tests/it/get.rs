@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cognitive_memory_mcp::domain::{Change, Scope, SystemClock};
+use cognitive_memory_mcp::domain::{Change, SystemClock};
 use cognitive_memory_mcp::engine::{
-    Call, Detail, Engine, ExploreParams, GetOutput, GetParams, HistoryView, LinkParams,
-    RecallParams, RelationItem, RememberItem, RememberParams, UpdateParams,
+    Detail, Engine, ExploreParams, GetOutput, GetParams, HistoryView, LinkParams, RecallParams,
+    RelationItem, RememberItem, UpdateParams,
 };
 use cognitive_memory_mcp::store::Store;
 use cognitive_memory_mcp::store::sqlite::{SqliteOptions, SqliteStore};
 use serde_json::{Map, Value, json};
 
+use crate::answers::{call, remember_items};
 use crate::contract::analyzer;
 use crate::postgres_server::Database;
 use crate::requirement::needs;
@@ -45,16 +46,7 @@ impl Bench {
     }
 
     async fn remember(&self, items: Vec<RememberItem>) -> Vec<String> {
-        let params = RememberParams {
-            items,
-            idempotency_key: None,
-        };
-        let stored = self.engine.remember(&call(), params).await.unwrap();
-        stored
-            .memories
-            .into_iter()
-            .map(|memory| memory.id)
-            .collect()
+        remember_items(&self.engine, items).await
     }
 
     async fn update(&self, id: &str, content: String) {
@@ -94,10 +86,6 @@ impl Bench {
             assert!(pages < 1_000, "the pages do not end");
         }
     }
-}
-
-fn call() -> Call {
-    Call::new(Scope::new("default", "tester"))
 }
 
 fn item(content: String) -> RememberItem {

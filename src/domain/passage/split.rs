@@ -10,7 +10,7 @@ use super::sentence::{LONGEST_PIECE, cut_long_piece, split_sentences};
 
 /// Texts of at most this many bytes are one passage.
 pub const SHORT_BYTES: usize = 160;
-/// The same for turns of a conversation: what somebody says at once is mostly about one thing.
+/// Turns of a conversation of at most this many bytes are one passage: a speaker mostly talks about one thing at a time.
 pub const SHORT_TURN_BYTES: usize = 400;
 /// Texts of at most this many bytes also have a vector of the whole text, because their sentences are often about one thing.
 const WHOLE_BYTES: usize = 300;

@@ -47,7 +47,7 @@ statements! {
     UPDATE_MEMORY = concat!("UPDATE memory SET ", changed_parameters!(), " WHERE id = $6");
 }
 
-/// What REMEMBER writes beside a new memory.
+/// Values that REMEMBER writes in addition to the memory.
 pub(super) struct Beside<'q> {
     pub(super) actor: &'q str,
     pub(super) index_entry: String,

@@ -10,7 +10,7 @@ use super::memory_sql::memory;
 use crate::domain::Filter;
 use crate::store::statement::statements;
 
-/// What ranking needs to know about `memory m`, see `fields::hit`. The text and the project's name are read for turns only.
+/// Columns of `memory m` that ranking reads, see `fields::hit`. The text and the project's name are read for turns only.
 macro_rules! hit_columns {
     () => {
         "m.importance, m.created_at, m.last_recalled_at, m.recall_count, m.helpful, m.not_helpful, \

@@ -34,11 +34,11 @@ const DAMAGED: &str = "damaged";
 const ANALYZER_KEY: &str = "analyzer";
 
 /// Formats the terms for FTS5: each term as often as it occurs.
-pub(super) fn index_entry(project: i64, terms: &Terms) -> String {
+pub(super) fn index_entry<'t>(project: i64, terms: impl Iterator<Item = (&'t str, u32)>) -> String {
     let mut entry = String::new();
-    for (term, count) in &terms.counts {
+    for (term, count) in terms {
         let name = indexed(project, term);
-        for _ in 0..*count {
+        for _ in 0..count {
             entry.push_str(&name);
             entry.push(' ');
         }
@@ -85,7 +85,7 @@ pub(super) async fn add_terms(
     delta
         .terms
         .extend(terms.counts.keys().map(|term| (indexed(project, term), 1)));
-    bind!(sqlx::query(sql::INSERT_TERMS) => seq, index_entry(project, terms))
+    bind!(sqlx::query(sql::INSERT_TERMS) => seq, index_entry(project, terms.iter()))
         .execute(&mut *connection)
         .await?;
     resize(connection, project, 1, i64::from(terms.length)).await
@@ -103,7 +103,7 @@ pub(super) async fn remove_terms(
     delta
         .terms
         .extend(terms.counts.keys().map(|term| (indexed(project, term), -1)));
-    bind!(sqlx::query(sql::DELETE_TERMS) => seq, index_entry(project, terms))
+    bind!(sqlx::query(sql::DELETE_TERMS) => seq, index_entry(project, terms.iter()))
         .execute(&mut *connection)
         .await?;
     resize(connection, project, -1, -i64::from(terms.length)).await

@@ -381,7 +381,7 @@ impl SqliteTx<'_> {
         let length = Some(analyzed.terms.length);
         let beside = Beside {
             actor: self.scope.actor(),
-            index_entry: index_entry(self.project, &analyzed.terms.unpack()),
+            index_entry: index_entry(self.project, analyzed.terms.iter()),
         };
         let query = bind_memory(
             memory_sql::REMEMBER,

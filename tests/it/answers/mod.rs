@@ -40,16 +40,7 @@ impl Bench {
     }
 
     async fn remember(&self, items: Vec<RememberItem>) -> Vec<String> {
-        let params = RememberParams {
-            items,
-            idempotency_key: None,
-        };
-        let stored = self.engine.remember(&call(), params).await.unwrap();
-        stored
-            .memories
-            .into_iter()
-            .map(|memory| memory.id)
-            .collect()
+        remember_items(&self.engine, items).await
     }
 
     async fn note(&self, content: &str) -> String {
@@ -96,8 +87,22 @@ impl Bench {
     }
 }
 
-fn call() -> Call {
+pub(crate) fn call() -> Call {
     Call::new(Scope::new("default", "tester"))
+}
+
+/// Stores the items and returns their IDs.
+pub(crate) async fn remember_items(engine: &Engine, items: Vec<RememberItem>) -> Vec<String> {
+    let params = RememberParams {
+        items,
+        idempotency_key: None,
+    };
+    let stored = engine.remember(&call(), params).await.unwrap();
+    stored
+        .memories
+        .into_iter()
+        .map(|memory| memory.id)
+        .collect()
 }
 
 fn item(content: &str) -> RememberItem {

@@ -2,6 +2,21 @@
 
 use super::*;
 
+/// Runs a test on a new SQLite database with these limits.
+async fn in_sqlite<F: Future<Output = ()>>(limits: Limits, test: impl FnOnce(Arc<dyn Store>) -> F) {
+    let folder = tempfile::tempdir().unwrap();
+    test(sqlite(folder.path(), limits).await).await;
+}
+
+/// Runs a test on a new PostgreSQL database with these limits.
+async fn in_postgres<F: Future<Output = ()>>(
+    limits: Limits,
+    test: impl FnOnce(Arc<dyn Store>) -> F,
+) {
+    let database = Database::migrated().await;
+    test(postgres(&database, limits).await).await;
+}
+
 async fn a_limit_of_memories_holds_exactly(store: Arc<dyn Store>) {
     let (scope, other) = (Scope::new("full", "tester"), Scope::new("empty", "tester"));
     let tasks = (0..30).map(|number| {
@@ -81,35 +96,21 @@ async fn a_limit_of_memories_holds_exactly(store: Arc<dyn Store>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_of_memories_holds_exactly_in_sqlite() {
-    let folder = tempfile::tempdir().unwrap();
-    a_limit_of_memories_holds_exactly(
-        sqlite(
-            folder.path(),
-            Limits {
-                memories: 10,
-                ..Limits::default()
-            },
-        )
-        .await,
-    )
-    .await;
+    let limits = Limits {
+        memories: 10,
+        ..Limits::default()
+    };
+    in_sqlite(limits, a_limit_of_memories_holds_exactly).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_of_memories_holds_exactly_in_postgres() {
     needs!(Postgres);
-    let database = Database::migrated().await;
-    a_limit_of_memories_holds_exactly(
-        postgres(
-            &database,
-            Limits {
-                memories: 10,
-                ..Limits::default()
-            },
-        )
-        .await,
-    )
-    .await;
+    let limits = Limits {
+        memories: 10,
+        ..Limits::default()
+    };
+    in_postgres(limits, a_limit_of_memories_holds_exactly).await;
 }
 
 async fn a_limit_of_bytes_holds_exactly(store: Arc<dyn Store>) {
@@ -253,56 +254,40 @@ async fn an_approved_restoration_is_refused(store: &dyn Store, scope: &Scope, id
 
 #[tokio::test]
 async fn history_counts_towards_the_limit_of_bytes_in_sqlite() {
-    let folder = tempfile::tempdir().unwrap();
     let limits = Limits {
         bytes: HISTORY_LIMIT,
         ..Limits::default()
     };
-    history_counts_towards_the_limit_of_bytes(sqlite(folder.path(), limits).await).await;
+    in_sqlite(limits, history_counts_towards_the_limit_of_bytes).await;
 }
 
 #[tokio::test]
 async fn history_counts_towards_the_limit_of_bytes_in_postgres() {
     needs!(Postgres);
-    let database = Database::migrated().await;
     let limits = Limits {
         bytes: HISTORY_LIMIT,
         ..Limits::default()
     };
-    history_counts_towards_the_limit_of_bytes(postgres(&database, limits).await).await;
+    in_postgres(limits, history_counts_towards_the_limit_of_bytes).await;
 }
 
 #[tokio::test]
 async fn a_limit_of_bytes_holds_exactly_in_sqlite() {
-    let folder = tempfile::tempdir().unwrap();
-    a_limit_of_bytes_holds_exactly(
-        sqlite(
-            folder.path(),
-            Limits {
-                bytes: 100,
-                ..Limits::default()
-            },
-        )
-        .await,
-    )
-    .await;
+    let limits = Limits {
+        bytes: 100,
+        ..Limits::default()
+    };
+    in_sqlite(limits, a_limit_of_bytes_holds_exactly).await;
 }
 
 #[tokio::test]
 async fn a_limit_of_bytes_holds_exactly_in_postgres() {
     needs!(Postgres);
-    let database = Database::migrated().await;
-    a_limit_of_bytes_holds_exactly(
-        postgres(
-            &database,
-            Limits {
-                bytes: 100,
-                ..Limits::default()
-            },
-        )
-        .await,
-    )
-    .await;
+    let limits = Limits {
+        bytes: 100,
+        ..Limits::default()
+    };
+    in_postgres(limits, a_limit_of_bytes_holds_exactly).await;
 }
 
 /// An approved change is subject to the quota of bytes like any other change.
@@ -384,23 +369,21 @@ async fn an_approved_change_is_held_to_the_limit(store: Arc<dyn Store>) {
 
 #[tokio::test]
 async fn an_approved_change_is_held_to_the_limit_in_sqlite() {
-    let folder = tempfile::tempdir().unwrap();
     let limits = Limits {
         bytes: 1_000,
         ..Limits::default()
     };
-    an_approved_change_is_held_to_the_limit(sqlite(folder.path(), limits).await).await;
+    in_sqlite(limits, an_approved_change_is_held_to_the_limit).await;
 }
 
 #[tokio::test]
 async fn an_approved_change_is_held_to_the_limit_in_postgres() {
     needs!(Postgres);
-    let database = Database::migrated().await;
     let limits = Limits {
         bytes: 1_000,
         ..Limits::default()
     };
-    an_approved_change_is_held_to_the_limit(postgres(&database, limits).await).await;
+    in_postgres(limits, an_approved_change_is_held_to_the_limit).await;
 }
 
 fn named(names: std::ops::Range<u32>) -> Links {
@@ -603,33 +586,19 @@ async fn a_limit_of_reviews_holds(store: &dyn Store, scope: &Scope) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_of_entries_holds_in_sqlite() {
-    let folder = tempfile::tempdir().unwrap();
-    a_limit_of_entries_holds(
-        sqlite(
-            folder.path(),
-            Limits {
-                entries: 4,
-                ..Limits::default()
-            },
-        )
-        .await,
-    )
-    .await;
+    let limits = Limits {
+        entries: 4,
+        ..Limits::default()
+    };
+    in_sqlite(limits, a_limit_of_entries_holds).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_of_entries_holds_in_postgres() {
     needs!(Postgres);
-    let database = Database::migrated().await;
-    a_limit_of_entries_holds(
-        postgres(
-            &database,
-            Limits {
-                entries: 4,
-                ..Limits::default()
-            },
-        )
-        .await,
-    )
-    .await;
+    let limits = Limits {
+        entries: 4,
+        ..Limits::default()
+    };
+    in_postgres(limits, a_limit_of_entries_holds).await;
 }

@@ -59,7 +59,7 @@ async fn small_stores_at_the_same_time_share_a_statement() {
     );
     assert_eq!(same.iter().filter(|answer| answer.created).count(), 1);
 
-    // Of the callers that share a statement, only the one with the fault fails.
+    // Only the caller with the fault fails, although several share the statement.
     let others: Vec<Vec<NewMemory>> = (0..9)
         .map(|number| match number {
             4 => vec![note("beside it"), said(1, "as it was not said")],
