@@ -40,6 +40,10 @@ impl Body {
 
     /// Reads until the end or until more than `limit` bytes. Returns whether the end was reached.
     pub(super) async fn read_up_to(&mut self, limit: usize) -> anyhow::Result<bool> {
+        // The system provides the pages when they are filled. Growing step by step would copy the answer, which then
+        // needs up to three times its size.
+        self.bytes
+            .reserve_exact(limit - self.bytes.len().min(limit));
         while self.bytes.len() <= limit {
             match self
                 .response

@@ -273,8 +273,8 @@ def test_an_endless_answer_uses_bounded_memory(bridges, fake_service):
     answers = [bridge.answer() for _ in range(8)]
     assert {answer["id"] for answer in answers} == set(range(8))
     assert all("larger than 64 MiB" in answer["error"]["message"] for answer in answers), answers
-    # Two concurrent answers of 64 MiB, in buffers that grow by doubling.
-    assert bridge.peak_memory() < 450
+    # Two concurrent answers of 64 MiB, and the beginnings of the others.
+    assert bridge.peak_memory() < 200
 
 
 def test_an_endless_answer_to_a_command_uses_bounded_memory(fake_service, tmp_path):

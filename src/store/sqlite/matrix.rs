@@ -3,7 +3,8 @@
 //! precise enough.
 //!
 //! One process owns the file, so the copy can be kept current: saved vectors are added here, too. Deleted or changed
-//! vectors may remain until then, because every hit is checked against the database.
+//! vectors may remain until then, because every hit is checked against the database. A search during a save compares the
+//! current passages of the memories that it misses.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -121,6 +122,13 @@ pub(super) struct Nearest {
     cosine: f32,
     pub(super) memory: i64,
     pub(super) passage: u16,
+}
+
+impl Nearest {
+    /// Returns the memory and the number of its passage.
+    pub(super) fn passage_key(&self) -> (i64, u16) {
+        (self.memory, self.passage)
+    }
 }
 
 /// Memories by the cosine of their nearest passage. Only the requested part is sorted, because most searches want a few of

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -36,6 +36,8 @@ pub(super) struct Vectors {
     matrix: Arc<RwLock<Option<Matrix>>>,
     /// A caller was cancelled between a commit and the update of the copy.
     stale: AtomicBool,
+    saves_begun: AtomicU64,
+    saves_ended: AtomicU64,
 }
 
 impl Vectors {
@@ -46,6 +48,23 @@ impl Vectors {
         if let Ok(mut matrix) = self.matrix.try_write() {
             *matrix = None;
         }
+    }
+}
+
+/// Counts a save as begun, and as ended when it is dropped. Between its commit and the update of the copy, the copy lists
+/// passages that are no longer in the database.
+struct Save<'a>(&'a Vectors);
+
+impl<'a> Save<'a> {
+    fn begin(vectors: &'a Vectors) -> Self {
+        vectors.saves_begun.fetch_add(1, Ordering::AcqRel);
+        Self(vectors)
+    }
+}
+
+impl Drop for Save<'_> {
+    fn drop(&mut self) {
+        self.0.saves_ended.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -213,6 +232,7 @@ impl VectorStore for SqliteStore {
     ) -> Result<u64> {
         let open = self.opened()?;
         let saving = async {
+            let _save = Save::begin(&open.vectors);
             let mut doubt = Doubt(&open.vectors, true);
             let result = open
                 .write("saving vectors", async |connection, _| {
@@ -309,6 +329,7 @@ pub(super) async fn search_vectors(
     scope: &Scope,
     query: &VectorQuery,
 ) -> Result<Vec<Hit>, Fault> {
+    let saves_ended = open.vectors.saves_ended.load(Ordering::Acquire);
     let matrix = open.matrix(&query.model, query.vector.len()).await?;
     let (mut connection, projects) = open.reader(scope).await?;
     let few = matrix.as_ref().is_none_or(|matrix| matrix.len() <= FEW);
@@ -336,7 +357,14 @@ pub(super) async fn search_vectors(
             break;
         };
         portion *= 8;
-        compare_exactly(&mut connection, &projects, query, nearest, &mut found).await?;
+        let passages: Vec<(i64, u16)> = nearest.iter().map(Nearest::passage_key).collect();
+        compare_exactly(&mut connection, &projects, query, &passages, &mut found).await?;
+        if open.vectors.saves_begun.load(Ordering::Acquire) != saves_ended {
+            let missing = passages.iter().map(|(memory, _)| *memory);
+            let missing: Vec<i64> = missing.filter(|seq| !found.contains_key(seq)).collect();
+            let current = read_passages(&mut connection, &query.model, &missing).await?;
+            compare_exactly(&mut connection, &projects, query, &current, &mut found).await?;
+        }
     }
     let mut found: Vec<Hit> = found.into_values().collect();
     found.sort_by(|a, b| {
@@ -355,11 +383,14 @@ async fn compare_exactly(
     connection: &mut SqliteConnection,
     projects: &[i64],
     query: &VectorQuery,
-    nearest: &[Nearest],
+    passages: &[(i64, u16)],
     found: &mut HashMap<i64, Hit>,
 ) -> Result<(), Fault> {
+    if passages.is_empty() {
+        return Ok(());
+    }
     let mut statement = bind!(sqlx::query(vector_sql::nearest(&query.filter, projects)) =>
-        json_numbers(projects), json_passages(nearest), &query.model);
+        json_numbers(projects), json_passages(passages), &query.model);
     for _ in 4..10 {
         statement = statement.bind(None::<i64>);
     }
@@ -378,16 +409,27 @@ async fn compare_exactly(
             passage: row.try_get("passage")?,
             ..fields::hit(row)?
         };
-        found.insert(hit.seq, hit);
+        if found
+            .get(&hit.seq)
+            .is_none_or(|best| best.cosine < hit.cosine)
+        {
+            found.insert(hit.seq, hit);
+        }
     }
     Ok(())
 }
 
+/// Returns the current passages of memories.
+async fn read_passages(
+    connection: &mut SqliteConnection,
+    model: &str,
+    memories: &[i64],
+) -> Result<Vec<(i64, u16)>, Fault> {
+    let passages = bind!(sqlx::query_as(vector_sql::PASSAGES) => json_numbers(memories), model);
+    Ok(passages.fetch_all(connection).await?)
+}
+
 /// Pairs of memory and passage as a JSON array.
-fn json_passages(nearest: &[Nearest]) -> String {
-    let pairs: Vec<(i64, u16)> = nearest
-        .iter()
-        .map(|one| (one.memory, one.passage))
-        .collect();
-    serde_json::json!(pairs).to_string()
+fn json_passages(passages: &[(i64, u16)]) -> String {
+    serde_json::json!(passages).to_string()
 }

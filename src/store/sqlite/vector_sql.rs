@@ -38,6 +38,10 @@ pub(super) const PORTION: &str =
 /// The number of waiting memories.
 pub(super) const BACKLOG: &str = "SELECT count(*) FROM index_job";
 
+/// The passages of some memories.
+pub(super) const PASSAGES: &str = "SELECT memory_seq, chunk FROM embedding \
+    WHERE memory_seq IN (SELECT value FROM json_each($1)) AND model = $2";
+
 const NEAREST: &str = concat!(
     "SELECT m.id, m.seq, e.vector, ",
     hit_columns!(),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::TimeDelta;
 use cognitive_memory_mcp::domain::{AsOf, Filter, Hit, Kind, Memory, NewMemory, Patch, Scope};
@@ -365,6 +366,35 @@ pub(crate) async fn long_texts_are_found_by_each_part(store: Arc<dyn Store>) {
     }
 }
 
+pub(crate) async fn a_search_during_a_save_misses_no_memory(store: Arc<dyn Store>) {
+    let scope = scope();
+    let id = store_one(&*store, &scope, note("text")).await;
+    let jobs = store.claim_index_jobs(10, at(1)).await.unwrap();
+    let whole = [embedded(&jobs[0])];
+    let by_passage = [Embedded {
+        first_passage: 1,
+        vectors: vec![direction("beginning"), direction("text")],
+        ..whole[0].clone()
+    }];
+    store.save_vectors(MODEL, &whole, at(2)).await.unwrap();
+    let is_saved = AtomicBool::new(false);
+    let saving = async {
+        for _ in 0..100 {
+            store.save_vectors(MODEL, &by_passage, at(3)).await.unwrap();
+            store.save_vectors(MODEL, &whole, at(4)).await.unwrap();
+        }
+        is_saved.store(true, Ordering::Relaxed);
+    };
+    let searching = async {
+        while !is_saved.load(Ordering::Relaxed) {
+            let hits = near(&*store, &scope, "text").await;
+            assert_eq!(hits.iter().map(|hit| hit.id).collect::<Vec<_>>(), [id]);
+            assert!((hits[0].cosine.unwrap() - 1.0).abs() < 1e-6, "{hits:?}");
+        }
+    };
+    tokio::join!(saving, searching);
+}
+
 pub(crate) async fn vectors_of_whole_long_texts_are_replaced(store: Arc<dyn Store>) {
     let scope = scope();
     store_one(&*store, &scope, note("short")).await;
@@ -398,7 +428,7 @@ pub(crate) async fn vectors_of_whole_long_texts_are_replaced(store: Arc<dyn Stor
     assert_eq!(store.index_backlog().await.unwrap(), 0, "only once");
 }
 
-pub(crate) async fn another_model_means_everything_anew(store: Arc<dyn Store>) {
+pub(crate) async fn another_model_recomputes_all_vectors(store: Arc<dyn Store>) {
     let scope = scope();
     let id = store_one(&*store, &scope, note("kept")).await;
     let gone = store_one(&*store, &scope, note("deleted")).await;
