@@ -1,6 +1,5 @@
 //! Implements the primitives of memory changes. Each primitive is one statement for all memories.
 
-use serde_json::Value;
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -76,16 +75,10 @@ impl ChangeTx for PgTx<'_> {
                 self.replace_sources(&change.after).await?;
             }
         }
-        let rows: Vec<Value> = changes
-            .iter()
-            .map(|change| {
-                let mut row = memory_row(&change.after, change.new_length());
-                row["old"] = change.before.snapshot();
-                row
-            })
-            .collect();
+        // Each row becomes text at once, because nested values need far more memory.
+        let rows: Vec<String> = changes.iter().map(changed_row).collect();
         let query = bind!(sqlx::query(memory_sql::WRITE) =>
-            self.scope.project(), Value::from(rows).to_string(), record.change.as_str(),
+            self.scope.project(), format!("[{}]", rows.join(",")), record.change.as_str(),
             self.scope.actor(), record.reason, record.now);
         self.execute(query).await.map(drop)
     }
@@ -114,6 +107,13 @@ impl ChangeTx for PgTx<'_> {
             self.scope.project(), memory.id, version);
         self.fetch_all(query, fields::history).await
     }
+}
+
+/// Returns the state of a memory after a change, with the state before it, as JSON.
+fn changed_row(change: &MemoryChange) -> String {
+    let mut row = memory_row(&change.after, change.new_length());
+    row["old"] = change.before.snapshot();
+    row.to_string()
 }
 
 impl PgTx<'_> {

@@ -47,7 +47,7 @@ statements! {
         "WITH here AS MATERIALIZED (\
             SELECT p.id FROM project p JOIN meta a ON a.key = 'analyzer' AND a.value = $4 WHERE p.name = $1\
         ), previous AS MATERIALIZED (\
-            SELECT k.request_hash, k.answer FROM idempotency k, here WHERE k.project_id = here.id AND k.key = $10::text\
+            SELECT k.request_hash, k.answer FROM idempotency k, here WHERE k.project_id = here.id AND k.key = $9::text\
         ), item AS MATERIALIZED (\
             SELECT i.*, nextval('memory_order') AS new_seq, coalesce(\
                 (SELECT m.seq FROM memory m WHERE m.id = i.id AND m.project_id = here.id),\
@@ -84,17 +84,18 @@ statements! {
             FROM item i LEFT JOIN inserted x ON x.seq = i.new_seq\
         ), posted AS (\
             INSERT INTO posting (project_id, term, memory_seq, frequency, length) \
-            SELECT here.id, t.term, placed.seqs[t.n], t.frequency, placed.lengths[t.n] \
-            FROM here, placed, unnest($7::int[], $8::text[], $9::int[]) AS t(n, term, frequency) \
-            WHERE placed.seqs[t.n] > 0\
+            SELECT here.id, t.term, placed.seqs[o.n], t.frequency, placed.lengths[o.n] \
+            FROM here, placed, unnest($7::text[], $8::text[]) WITH ORDINALITY AS o(terms, frequencies, n), \
+                unnest(string_to_array(o.terms, ' '), string_to_array(o.frequencies, ' ')::int[]) AS t(term, frequency) \
+            WHERE placed.seqs[o.n] > 0\
         ), queued AS (\
             INSERT INTO index_job (project_id, memory_seq) SELECT here.id, x.seq FROM here, inserted x\
         ), answered AS (\
             INSERT INTO idempotency (project_id, key, request_hash, answer, created_at) \
-            SELECT here.id, $10::text, $11::bytea, ARRAY(SELECT coalesce(s.id, i.id) \
-                FROM unnest($12::int[]) WITH ORDINALITY AS o(n, place) JOIN item i ON i.n = o.n \
+            SELECT here.id, $9::text, $10::bytea, ARRAY(SELECT coalesce(s.id, i.id) \
+                FROM unnest($11::int[]) WITH ORDINALITY AS o(n, place) JOIN item i ON i.n = o.n \
                 LEFT JOIN seen s ON s.n = i.n ORDER BY o.place), $3 \
-            FROM here WHERE $10::text IS NOT NULL AND NOT EXISTS (SELECT FROM previous) \
+            FROM here WHERE $9::text IS NOT NULL AND NOT EXISTS (SELECT FROM previous) \
                 AND NOT EXISTS (SELECT FROM seen WHERE halts)\
         ), counted AS (\
             INSERT INTO corpus AS c (project_id, shard, documents, total_length) \

@@ -16,6 +16,7 @@ use super::param::number;
 use super::row::{PreviousRow, RememberRow};
 use super::sql;
 use super::tx::PgTx;
+use crate::domain::text::PackedTerms;
 use crate::domain::{Analyzer, Change, Kind, Links, Memory, NewMemory, Repeat, Restated, Scope};
 use crate::store::batch::{AnalyzedBatch, AnalyzedItem, STORED_AGAIN};
 use crate::store::rules::{
@@ -44,9 +45,12 @@ pub(super) struct Batch {
     rows: String,
     hashes: Vec<Vec<u8>>,
     turns: Vec<Option<(String, i64)>>,
-    term_places: Vec<i32>,
+    /// The terms of each item to store, separated by spaces, because arrays of single terms need ten times the memory.
     terms: Vec<String>,
-    frequencies: Vec<i32>,
+    /// How often each of these terms occurs.
+    frequencies: Vec<String>,
+    /// Number of terms of all items to store.
+    postings: usize,
     /// Sources of the items to store, by rank.
     sources: Vec<Vec<Uuid>>,
     /// Sources of all items, since an unknown source is an error in any case.
@@ -95,9 +99,9 @@ impl Batch {
             rows: String::new(),
             hashes: Vec::with_capacity(count),
             turns: Vec::with_capacity(count),
-            term_places: Vec::new(),
-            terms: Vec::new(),
-            frequencies: Vec::new(),
+            terms: Vec::with_capacity(count),
+            frequencies: Vec::with_capacity(count),
+            postings: 0,
             sources: Vec::with_capacity(count),
             all_sources: Vec::new(),
             supersedes: Vec::new(),
@@ -135,11 +139,7 @@ impl Batch {
             }
             batch.places.push(place);
             batch.add_row(&item, place, terms.length);
-            for (term, frequency) in terms.iter() {
-                batch.term_places.push(place);
-                batch.terms.push(term.to_owned());
-                batch.frequencies.push(number(frequency as usize));
-            }
+            batch.add_terms(&terms);
             batch.ids.push(item.id);
             batch.hashes.push(hash.to_vec());
             batch.turns.push(item.session.zip(item.turn));
@@ -165,9 +165,17 @@ impl Batch {
         self.restated.push(restated);
     }
 
+    fn add_terms(&mut self, terms: &PackedTerms) {
+        let names: Vec<&str> = terms.iter().map(|(term, _)| term).collect();
+        let frequencies: Vec<String> = terms.iter().map(|(_, count)| count.to_string()).collect();
+        self.postings += names.len();
+        self.terms.push(names.join(" "));
+        self.frequencies.push(frequencies.join(" "));
+    }
+
     /// Returns whether the batch needs the higher time limit.
     pub(super) fn large(&self) -> bool {
-        self.terms.len() > MANY_POSTINGS
+        self.postings > MANY_POSTINGS
     }
 
     fn is_simple(&self) -> bool {
@@ -571,8 +579,7 @@ async fn run(
         .map(|given| given.request_hash.as_slice());
     let rows = bind!(sqlx::query_as(memory_sql::REMEMBER) =>
         scope.project(), scope.actor(), batch.now, &batch.analyzer, format!("[{}]", batch.rows),
-        repeats == Repeats::Halt, &batch.term_places, &batch.terms, &batch.frequencies, key,
-        request_hash, &batch.places)
+        repeats == Repeats::Halt, &batch.terms, &batch.frequencies, key, request_hash, &batch.places)
     .fetch_all(connection)
     .await?;
     Ok(rows)
