@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::discovery::Endpoint;
+use super::eval_economy::measure_economy;
 use super::files::{create_private_folder, file_error};
 use super::open_store::{OpenedStore, create_store, explain_in_use};
 use super::output::{print_note, print_result, progress_bar, to_json};
@@ -85,6 +86,9 @@ pub(super) struct EvalArgs {
     /// Fit the calibration of the embedding model to the questions, measure with it, and print the setting
     #[arg(long, requires = "corpus", conflicts_with = "baseline")]
     calibrate: bool,
+    /// Also measure the evidence per 1,000 characters of the answers, by detail
+    #[arg(long)]
+    economy: bool,
     /// Also list this number of the worst questions with their hits
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     failures: usize,
@@ -127,7 +131,7 @@ pub(super) fn run(args: &EvalArgs, sources: &Sources) -> Result<u8, Failure> {
             let memory = Memory::open(&settings, None).await?;
             let report = async {
                 check_ids(&memory, &name_of(&args.golden), &plan.questions).await?;
-                measure_recall(&memory, &plan).await
+                measure_recall(&memory, &plan, args.economy).await
             };
             let report = report.await;
             memory.close().await;
@@ -255,7 +259,7 @@ async fn check_ids(memory: &Memory, file: &str, questions: &[Question]) -> Resul
 }
 
 /// Asks every question, one after the other.
-async fn measure_recall(memory: &Memory, plan: &Plan) -> Result<Report, Failure> {
+async fn measure_recall(memory: &Memory, plan: &Plan, economy: bool) -> Result<Report, Failure> {
     let status = memory.call("status", json!({})).await?;
     let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
     let target = Target {
@@ -302,7 +306,14 @@ async fn measure_recall(memory: &Memory, plan: &Plan) -> Result<Report, Failure>
             count_of(degraded, "question")
         ));
     }
-    Ok(Report::new(plan.golden.clone(), target, asked))
+    let economy = if economy {
+        measure_economy(memory, &plan.questions, &asked).await?
+    } else {
+        Vec::new()
+    };
+    let mut report = Report::new(plan.golden.clone(), target, asked);
+    report.economy = economy;
+    Ok(report)
 }
 
 fn is_by_words_alone(answer: &Value) -> bool {
@@ -444,7 +455,7 @@ fn in_process(
             if args.calibrate {
                 calibrate_model(&engine, plan, corpus.len()).await?;
             }
-            measure_recall(&memory, plan).await
+            measure_recall(&memory, plan, args.economy).await
         };
         let report = tokio::select! {
             // Checked first: a stop also closes the service, which the work would report as a fault.

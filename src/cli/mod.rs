@@ -3,6 +3,7 @@
 //! May depend on everything. Maps every error to an exit code: 0 ok, 64 usage, 69 dependency unavailable, 70 internal,
 //! 78 configuration.
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +23,7 @@ mod discovery;
 mod doctor;
 mod edit;
 mod eval;
+mod eval_economy;
 mod export;
 mod files;
 mod healthcheck;
@@ -257,8 +259,23 @@ impl From<TransferError> for Failure {
             TransferError::Store(error) => error.into(),
             TransferError::Problem(_) => Self::new(DATA, error),
             TransferError::Input { .. } => Self::new(USAGE, error),
-            TransferError::File { .. } => Self::new(INTERNAL, error),
+            TransferError::File { ref source, .. } => Self::new(file_error_code(source), error),
         }
+    }
+}
+
+/// Returns the exit code for a file that a command cannot read or write.
+fn file_error_code(error: &std::io::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::NotFound
+        | ErrorKind::PermissionDenied
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::IsADirectory
+        | ErrorKind::NotADirectory
+        | ErrorKind::InvalidFilename => USAGE,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => UNAVAILABLE,
+        _ if is_transient(error) => UNAVAILABLE,
+        _ => INTERNAL,
     }
 }
 

@@ -51,6 +51,14 @@ pub(super) struct Here {
     scope: Arc<Scope>,
 }
 
+/// The answer of a tool.
+#[derive(Debug)]
+pub(super) struct ToolAnswer {
+    /// The text for a model.
+    pub(super) text: String,
+    pub(super) structured: Value,
+}
+
 /// The reason why a tool failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -78,9 +86,14 @@ impl Memory {
 
     /// Calls a tool and returns its structured answer.
     pub(super) async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
+        Ok(self.ask(tool, arguments).await?.structured)
+    }
+
+    /// Calls a tool.
+    pub(super) async fn ask(&self, tool: &str, arguments: Value) -> Result<ToolAnswer, Failure> {
         match self {
-            Self::Service(service) => service.call(tool, arguments).await,
-            Self::Here(here) => here.call(tool, arguments).await,
+            Self::Service(service) => service.ask(tool, arguments).await,
+            Self::Here(here) => here.ask(tool, arguments).await,
         }
     }
 
@@ -141,6 +154,10 @@ impl ServiceClient {
 
     /// Calls a tool and returns its structured answer.
     pub(super) async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
+        Ok(self.ask(tool, arguments).await?.structured)
+    }
+
+    async fn ask(&self, tool: &str, arguments: Value) -> Result<ToolAnswer, Failure> {
         let mut request = self
             .client
             .post(&self.endpoint.url)
@@ -166,7 +183,7 @@ impl ServiceClient {
             )
         });
         let text = text.map_err(|error| Failure::new(UNAVAILABLE, error))?;
-        structured_answer(
+        read_answer(
             &format!("the service at {}", self.endpoint.shown),
             tool,
             status,
@@ -212,7 +229,7 @@ impl Here {
         })
     }
 
-    async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
+    async fn ask(&self, tool: &str, arguments: Value) -> Result<ToolAnswer, Failure> {
         let mut request = Request::post("/mcp")
             .header(header::HOST, &self.host)
             .header(header::ACCEPT, ACCEPTED)
@@ -229,7 +246,7 @@ impl Here {
             .collect()
             .await
             .map_err(|error| Failure::internal(anyhow!("{error}")))?;
-        structured_answer(
+        read_answer(
             "this program",
             tool,
             status,
@@ -243,8 +260,8 @@ fn tool_call(tool: &str, arguments: Value) -> String {
         .to_string()
 }
 
-/// Returns the structured answer of a tool.
-fn structured_answer(place: &str, tool: &str, status: u16, text: &str) -> Result<Value, Failure> {
+/// Reads the answer of a tool.
+fn read_answer(place: &str, tool: &str, status: u16, text: &str) -> Result<ToolAnswer, Failure> {
     let answer: Value = serde_json::from_str(text)
         .with_context(|| format!("{place} answered with status {status}, but is not an MCP server"))
         .map_err(|error| Failure::new(UNAVAILABLE, error))?;
@@ -265,7 +282,13 @@ fn structured_answer(place: &str, tool: &str, status: u16, text: &str) -> Result
     if result["isError"] == true {
         return Err(read_refusal(tool, result));
     }
-    Ok(result["structuredContent"].clone())
+    Ok(ToolAnswer {
+        text: result["content"][0]["text"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+        structured: result["structuredContent"].clone(),
+    })
 }
 
 /// Reads the refusal of a tool, without the parts that only a model can use.
@@ -297,7 +320,7 @@ mod tests {
     use super::*;
 
     fn failure(status: u16, answer: &Value) -> Failure {
-        structured_answer("the service at X", "remember", status, &answer.to_string())
+        read_answer("the service at X", "remember", status, &answer.to_string())
             .expect_err("a failure")
     }
 
@@ -334,8 +357,8 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_program_is_not_read() {
-        let refused = structured_answer("the service at X", "remember", 200, "<html>")
-            .expect_err("a failure");
+        let refused =
+            read_answer("the service at X", "remember", 200, "<html>").expect_err("a failure");
         assert!(
             refused.error.to_string().contains("is not an MCP server"),
             "{}",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::economy::Economy;
 use super::metric;
 
 /// Name of the format at the beginning of a report.
@@ -267,6 +268,9 @@ pub struct Report {
     /// Metrics of all questions.
     pub overall: Figures,
     pub groups: BTreeMap<String, Figures>,
+    /// The evidence in answers of different detail, if it was measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub economy: Vec<Economy>,
     /// Changes since the baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<Drift>,
@@ -313,6 +317,7 @@ impl Report {
             memories,
             overall,
             groups,
+            economy: Vec::new(),
             drift: None,
             questions,
         }

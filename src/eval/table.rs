@@ -1,5 +1,6 @@
 //! Formats metrics as a table for people.
 
+use super::economy::Economy;
 use super::report::{Drift, Figures, Report};
 use crate::domain::count::count_of;
 
@@ -51,6 +52,7 @@ pub fn print_results(report: &Report) -> String {
             }
         }
     }
+    out.push_str(&format_economy(&report.economy));
     if let (Some(told), Some(doubted)) = (all.told_nothing, all.doubted) {
         out.push_str(&format!(
             "\nNothing answers {} of the questions; said so: {} %, or that perhaps nothing does: {} %",
@@ -71,6 +73,25 @@ pub fn print_results(report: &Report) -> String {
             ));
         }
         out.push_str(".\n");
+    }
+    out
+}
+
+/// Formats the evidence per 1,000 characters for each detail, and its ratio to the first detail.
+fn format_economy(economies: &[Economy]) -> String {
+    let Some(first) = economies.first() else {
+        return String::new();
+    };
+    let mut out = "\nExpected memories per 1,000 characters of text:\n".to_owned();
+    for economy in economies {
+        out.push_str(&format!(
+            "  detail {}: {:.2} ({:.1} times), {:.0} characters an answer, R@10 {}\n",
+            economy.detail,
+            economy.evidence_per_1000,
+            economy.evidence_per_1000 / first.evidence_per_1000.max(f64::MIN_POSITIVE),
+            economy.characters as f64 / economy.answers.max(1) as f64,
+            format_points(economy.recall_at_10)
+        ));
     }
     out
 }

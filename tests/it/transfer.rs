@@ -582,6 +582,15 @@ fn write_large_export() -> String {
     text
 }
 
+#[test]
+fn an_export_to_a_place_that_cannot_be_written_is_a_usage_error() {
+    let setup = Setup::new();
+    assert_eq!(setup.run(&["migrate"]).code, Some(0));
+    let ran = setup.run(&["export", "/sys/memory.jsonl"]);
+    assert_eq!(ran.code, Some(64), "{}", ran.stderr);
+    assert!(ran.stderr.contains("/sys/memory.jsonl"), "{}", ran.stderr);
+}
+
 #[tokio::test]
 async fn an_export_of_a_clock_that_was_far_ahead_can_be_imported() {
     let setup = Setup::new();

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Connection as _, Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::error::Fault;
@@ -48,12 +48,14 @@ impl PastStore for SqliteStore {
     }
 }
 
+/// One transaction reads everything, because memories may change and history may expire meanwhile.
 async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<Changed, Fault> {
     let (mut connection, projects) = open.reader(scope).await?;
+    let mut snapshot = connection.begin().await?;
     let micros = at.timestamp_micros();
     let sizes: Vec<(i64, i64)> = bind!(sqlx::query_as(sql::CHANGED_SINCE) =>
         json_numbers(&projects), micros, MOST_CHANGED as i64 + 1)
-    .fetch_all(&mut *connection)
+    .fetch_all(&mut *snapshot)
     .await?;
     let mut left = MOST_CHANGED_BYTES as i64;
     let mut fits = |(number, (_, size)): (usize, &(i64, i64))| {
@@ -69,13 +71,14 @@ async fn changed_since(open: &Open, scope: &Scope, at: DateTime<Utc>) -> Result<
     let numbers: Vec<i64> = sizes.iter().take(read).map(|(seq, _)| *seq).collect();
     let (mut memories, mut expired) = (Vec::with_capacity(read), false);
     for portion in numbers.chunks(PORTION) {
-        for memory in read_as_of(&mut connection, portion, micros).await? {
+        for memory in read_as_of(&mut snapshot, portion, micros).await? {
             match memory {
                 Some(memory) => memories.push(memory),
                 None => expired = true,
             }
         }
     }
+    snapshot.commit().await?;
     let places: HashMap<i64, usize> = numbers.iter().copied().zip(0..).collect();
     memories.sort_by_key(|memory| places.get(&memory.seq));
     Ok(Changed {
@@ -101,8 +104,6 @@ async fn read_as_of(
         .into_iter()
         .map(|memory| (memory.seq, memory))
         .collect();
-    // A memory that changed between the two statements has no older entry, so its state is unknown, and it is left
-    // out.
     let restored: Vec<Option<Option<Memory>>> = bind!(sqlx::query(sql::FIRST_CHANGE) =>
         json_numbers(numbers), micros)
     .try_map(|row: SqliteRow| {

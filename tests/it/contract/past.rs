@@ -213,7 +213,7 @@ pub(crate) async fn a_look_back_stays_in_its_projects(store: Arc<dyn Store>) {
     );
 }
 
-pub(crate) async fn chains_are_told_in_both_directions(store: Arc<dyn Store>) {
+pub(crate) async fn chains_are_reported_in_both_directions(store: Arc<dyn Store>) {
     let scope = scope();
     let mut chain = vec![store_one(&*store, &scope, note("version 0")).await];
     for number in 1..5 {
@@ -272,7 +272,7 @@ pub(crate) async fn chains_are_told_in_both_directions(store: Arc<dyn Store>) {
     }
 }
 
-pub(crate) async fn the_nearest_of_many_links_are_told(store: Arc<dyn Store>) {
+pub(crate) async fn the_nearest_of_many_links_are_reported(store: Arc<dyn Store>) {
     let scope = scope();
     let mut old = Vec::new();
     for number in 0..MOST_LINKS + 50 {
