@@ -272,6 +272,31 @@ fn the_share_of_right_versions_is_reported() {
 
 /// The small model of the tests has no calibration of its own.
 #[test]
+fn an_index_contains_twice_the_evidence_per_character() {
+    let setup = Setup::new();
+    let path = |name: &str| own(name).to_str().expect("a path").to_owned();
+    let (golden, corpus) = (path("queries.jsonl"), path("memories.jsonl"));
+    let ran = setup.run(&["eval", &golden, "--corpus", &corpus, "--economy", "--json"]);
+    let report = report(&ran);
+    let [text, index] = &report["economy"].as_array().expect("two details")[..] else {
+        panic!("{}", report["economy"]);
+    };
+    assert_eq!(
+        (&text["detail"], &index["detail"]),
+        (&json!("text"), &json!("index"))
+    );
+    assert_eq!(text["recall_at_10"], index["recall_at_10"]);
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let usual = number(&report["overall"]["recall_at_10"]);
+    assert!(
+        (number(&text["recall_at_10"]) - usual).abs() < 0.001,
+        "{text}"
+    );
+    let evidence = |economy: &Value| number(&economy["evidence_per_1000"]);
+    assert!(evidence(index) >= 2.0 * evidence(text), "{text} {index}");
+}
+
+#[test]
 fn a_calibration_is_fitted_to_questions_and_accepted_as_a_setting() {
     let model = own("../data/models/distilbert-weighted");
     let setup = Setup::new()

@@ -182,15 +182,22 @@ fn usual_year(hits: &[HitView]) -> Option<String> {
     (count >= LEAST_IN_YEAR).then(|| year.to_owned())
 }
 
+/// Texts above this size show their size, because reading them costs noticeably more than the line itself.
+const LONG_CHARS: usize = 200;
+
 /// Formats ID, kind, day, confidence, size and first line. The kind is omitted for notes, the most
-/// frequent kind.
+/// frequent kind, and the size for short texts.
 fn index_line(hit: &HitView, shared: &Shared) -> String {
     let memory = &hit.memory;
     let confidence = hit
         .confidence
         .map(|confidence| format!(" {confidence:.2}"))
         .unwrap_or_default();
-    let size = hit.size.unwrap_or_default();
+    let size = hit
+        .size
+        .filter(|size| *size > LONG_CHARS)
+        .map(|size| format!(" {size}c"))
+        .unwrap_or_default();
     let kind = if memory.kind == Kind::Note {
         String::new()
     } else {
@@ -201,7 +208,7 @@ fn index_line(hit: &HitView, shared: &Shared) -> String {
         shared.date_of(hit),
         one_line(&memory.content),
     );
-    format!("{id}{kind}{day}{confidence} {size}c {text}{}", similar(hit))
+    format!("{id}{kind}{day}{confidence}{size} {text}{}", similar(hit))
 }
 
 /// Describes a hit briefly: its text, its date, and whether it is still valid.
