@@ -1,5 +1,5 @@
 //! Formats memories for a terminal: fits lines to its width, and uses colors if it supports them. In a pipe, lines are
-//! not wrapped and nothing is colored. `NO_COLOR` is respected.
+//! not wrapped and nothing is colored. `NO_COLOR` and `CLICOLOR=0` are respected.
 
 use std::io::IsTerminal;
 
@@ -598,7 +598,7 @@ fn may_colour() -> bool {
         reason = "a convention of terminals, no setting of ours"
     )]
     let look = |name: &str| std::env::var(name).unwrap_or_default();
-    look("NO_COLOR").is_empty() && look("TERM") != "dumb"
+    look("NO_COLOR").is_empty() && look("CLICOLOR") != "0" && look("TERM") != "dumb"
 }
 
 /// Returns the entries of an array in an object; none if there is no such array.

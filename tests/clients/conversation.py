@@ -1,4 +1,4 @@
-"""A long conversation with questions: one of LoCoMo if its data is next to the repository, otherwise our own."""
+"""Long conversations with questions: our own, and one of LoCoMo if MEMORY_TEST_LOCOMO names its file."""
 
 import dataclasses
 import datetime
@@ -7,9 +7,7 @@ import os
 import pathlib
 import re
 
-from service import REPOSITORY
-
-LOCOMO = pathlib.Path(os.environ.get("MEMORY_TEST_LOCOMO") or REPOSITORY.parent / "shared/data/locomo-dev.json")
+LOCOMO = os.environ.get("MEMORY_TEST_LOCOMO")
 OUR_OWN = pathlib.Path(__file__).resolve().parent / "conversation.txt"
 
 
@@ -58,7 +56,7 @@ def our_own() -> Conversation:
 
 
 def locomo(number: int = 0) -> Conversation:
-    data = json.loads(LOCOMO.read_text())[number]
+    data = json.loads(pathlib.Path(LOCOMO).read_text())[number]
     conversation = data["conversation"]
     turns, places = [], {}
     sessions = sorted((key for key in conversation if re.fullmatch(r"session_\d+", key)), key=lambda key: int(key[8:]))
@@ -84,4 +82,4 @@ def dialogue(content: str, session: str, turn: int, speaker: str, at: datetime.d
 
 
 def available() -> list[Conversation]:
-    return [our_own()] + ([locomo()] if LOCOMO.exists() else [])
+    return [our_own()] + ([locomo()] if LOCOMO else [])

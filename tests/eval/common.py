@@ -1,4 +1,4 @@
-"""Common code of the evaluation scripts: LoCoMo's conversations as memories and questions, and the call of `eval`."""
+"""Common code of the evaluation scripts: conversations as memories and questions, and the call of `eval`."""
 
 import json
 import os
@@ -26,6 +26,14 @@ def options() -> list[str]:
 def flag(name: str) -> bool:
     """Returns whether a flag is given before `--`."""
     return name in sys.argv[1 : len(sys.argv) - len(options())]
+
+
+def number_option(name: str) -> int | None:
+    """Returns the number of an option `NAME=NUMBER` before `--`, or none."""
+    for given in sys.argv[1 : len(sys.argv) - len(options())]:
+        if given.startswith(f"{name}="):
+            return int(given.removeprefix(f"{name}="))
+    return None
 
 
 def conversations() -> list[Row]:
@@ -85,7 +93,7 @@ def report(memories: list[Row], asked: list[Row], settings: Mapping[str, str] | 
     """Returns the report of `eval` for these memories and questions."""
     program = os.environ.get("MEMORY_TEST_BINARY", REPOSITORY / "target/debug/cognitive-memory-mcp")
     # The program rejects unknown variables with its prefix, such as those of the tests.
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("MEMORY_TEST", "MEMORY_LOCOMO"))}
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("MEMORY_TEST", "MEMORY_LOCOMO", "MEMORY_LONGMEMEVAL"))}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         corpus, golden, output = (folder / f"{part}" for part in ("corpus.jsonl", "golden.jsonl", "report.json"))
