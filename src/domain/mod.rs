@@ -32,7 +32,7 @@ pub mod review;
 pub mod scope;
 mod script;
 pub mod spelling;
-pub mod stop_words;
+mod stop_words;
 pub mod text;
 pub mod time_expression;
 pub mod token;

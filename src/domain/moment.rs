@@ -1,39 +1,13 @@
 //! Parses points in time as models and people write them: RFC 3339, dates, months, with and without a zone, and
-//! relative ones in English and German, for example "yesterday", "7 days ago" or "letzte Woche". The whole text must be
+//! relative ones in seven languages, for example "yesterday", "7 days ago", "letzte Woche" or "il y a trois jours". The whole text must be
 //! a time; a text that only contains one is refused. A period stands for its first moment. The default zone is UTC.
 
-use chrono::{
-    DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc, Weekday,
-};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, Utc};
 
-use super::time_expression::{LAST, Span, THIS, Unit, count, day, month, relative, unit, year};
+use super::time_expression::{read_number, read_whole_text};
 
 /// Maximum length of the text in bytes.
 const MAX_BYTES: usize = 64;
-/// Words before a time that do not affect it.
-const FILLERS: [&str; 12] = [
-    "on", "at", "since", "from", "until", "am", "um", "seit", "ab", "bis", "vom", "im",
-];
-const NEXT: [&str; 8] = [
-    "next",
-    "nächste",
-    "nächsten",
-    "nächster",
-    "nächstes",
-    "kommende",
-    "kommenden",
-    "kommendes",
-];
-const WEEKDAYS: [&[&str]; 7] = [
-    &["monday", "mon", "montag"],
-    &["tuesday", "tue", "dienstag"],
-    &["wednesday", "wed", "mittwoch"],
-    &["thursday", "thu", "donnerstag"],
-    &["friday", "fri", "freitag"],
-    &["saturday", "sat", "samstag", "sonnabend"],
-    &["sunday", "sun", "sonntag"],
-];
-
 /// A point in time, and the form in which it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
@@ -210,77 +184,27 @@ fn in_words(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
             .checked_sub_signed(zone.unwrap_or_default())
             .map(|at| at.and_utc());
     }
-    if text.contains(|c: char| !c.is_alphanumeric() && !matches!(c, ' ' | ',' | '.' | '-')) {
+    let is_plain = |c: char| c.is_alphanumeric() || " ,.-'\u{2019}".contains(c);
+    if !text.chars().all(is_plain) {
         return None;
     }
-    let words: Vec<&str> = text
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .collect();
-    let words = match words.as_slice() {
-        [filler, rest @ ..] if !rest.is_empty() && FILLERS.contains(filler) => rest,
-        all => all,
-    };
-    named_date(words)
-        .map(begin)
-        .or_else(|| from_now(words, now))
+    if matches!(text, "now" | "jetzt") {
+        return Some(now);
+    }
+    read_clock_units(text, now)
+        .or_else(|| Some(begin(read_whole_text(text, now.date_naive())?.from)))
 }
 
-/// Parses "7 May 2023", "May 7, 2023", "7. Mai 2023" or "March 2026".
-fn named_date(words: &[&str]) -> Option<NaiveDate> {
-    let of_year = |name: &&str, number: Option<u32>, of: &&str| {
-        NaiveDate::from_ymd_opt(year(Some(of))?, month(Some(name))?, number?)
+/// Parses hours, minutes and seconds before or after now: "2 hours ago", "vor einer Stunde", "in 5 minutes".
+fn read_clock_units(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let (sign, number, unit) = match words.as_slice() {
+        [number, unit, "ago"] | ["vor", number, unit] => (-1, number, unit),
+        ["in", number, unit] => (1, number, unit),
+        _ => return None,
     };
-    match words {
-        ["the", rest @ ..] => named_date(rest),
-        ["in" | "im", name, of] | [name, of] => of_year(name, Some(1), of),
-        [number, "of", name, of] => of_year(name, day(Some(number)), of),
-        [first, second, of] => {
-            of_year(second, day(Some(first)), of).or_else(|| of_year(first, day(Some(second)), of))
-        }
-        _ => None,
-    }
-}
-
-/// Parses expressions that depend on the current time.
-fn from_now(words: &[&str], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let today = now.date_naive();
-    let first = |span: Span| begin(span.from);
-    match words {
-        ["now" | "jetzt"] => Some(now),
-        ["tomorrow" | "morgen"] => ahead(1, Unit::Day, today),
-        ["übermorgen"] => ahead(2, Unit::Day, today),
-        [next, period] if NEXT.contains(next) => match weekday(period) {
-            Some(wanted) => Some(begin(forward(today, wanted)?)),
-            None => next_period(unit(Some(period))?, today),
-        },
-        [last, name] if LAST.contains(last) && weekday(name).is_some() => {
-            Some(begin(backward(today, weekday(name)?)?))
-        }
-        [name] if weekday(name).is_some() => Some(begin(backward(today, weekday(name)?)?)),
-        ["the", last, period] if LAST.contains(last) => relative(&[last, period], today).map(first),
-        [word, _] if LAST.contains(word) || THIS.contains(word) => {
-            relative(words, today).map(first)
-        }
-        ["yesterday" | "gestern" | "today" | "heute" | "vorgestern"] => {
-            relative(words, today).map(first)
-        }
-        [number, unit, "ago"] | ["vor", number, unit] => {
-            let number = count(Some(number))?;
-            if let Some(length) = clock_unit(unit) {
-                return now.checked_sub_signed(length.checked_mul(i32::try_from(number).ok()?)?);
-            }
-            relative(words, today).map(first)
-        }
-        ["in", number, unit_name] => {
-            let number = count(Some(number))?;
-            if let Some(length) = clock_unit(unit_name) {
-                return now.checked_add_signed(length.checked_mul(i32::try_from(number).ok()?)?);
-            }
-            ahead(number, unit(Some(unit_name))?, today)
-        }
-        _ => None,
-    }
+    let number = i32::try_from(read_number(number)?).ok()?;
+    now.checked_add_signed(clock_unit(unit)?.checked_mul(sign * number)?)
 }
 
 fn clock_unit(word: &str) -> Option<TimeDelta> {
@@ -292,52 +216,6 @@ fn clock_unit(word: &str) -> Option<TimeDelta> {
     })
 }
 
-/// Returns the day that is this many units ahead.
-fn ahead(number: u32, unit: Unit, today: NaiveDate) -> Option<DateTime<Utc>> {
-    let day = match unit {
-        Unit::Day => today.checked_add_days(Days::new(number.into())),
-        Unit::Week => today.checked_add_days(Days::new(7 * u64::from(number))),
-        Unit::Month => today.checked_add_months(Months::new(number)),
-        Unit::Year => today.checked_add_months(Months::new(number.checked_mul(12)?)),
-    };
-    day.map(begin)
-}
-
-/// Returns the first day of the next week, month or year.
-fn next_period(unit: Unit, today: NaiveDate) -> Option<DateTime<Utc>> {
-    let day = match unit {
-        Unit::Day => today.succ_opt(),
-        Unit::Week => forward(today, Weekday::Mon),
-        Unit::Month => today.with_day(1)?.checked_add_months(Months::new(1)),
-        Unit::Year => NaiveDate::from_ymd_opt(today.year() + 1, 1, 1),
-    };
-    day.map(begin)
-}
-
-fn weekday(word: &str) -> Option<Weekday> {
-    let place = WEEKDAYS.iter().position(|names| names.contains(&word))?;
-    Weekday::try_from(u8::try_from(place).ok()?).ok()
-}
-
-/// Returns the nearest such weekday before `today`.
-fn backward(today: NaiveDate, wanted: Weekday) -> Option<NaiveDate> {
-    today
-        .pred_opt()?
-        .iter_days()
-        .rev()
-        .take(7)
-        .find(|day| day.weekday() == wanted)
-}
-
-/// Returns the nearest such weekday after `today`.
-fn forward(today: NaiveDate, wanted: Weekday) -> Option<NaiveDate> {
-    today
-        .succ_opt()?
-        .iter_days()
-        .take(7)
-        .find(|day| day.weekday() == wanted)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,6 +225,26 @@ mod tests {
             .expect("a time")
             .to_utc();
         read(text, now).map(|moment| moment.at.format("%Y-%m-%dT%H:%M:%S").to_string())
+    }
+
+    #[test]
+    fn relative_times_are_read_in_every_language() {
+        for (text, expected) in [
+            ("vorgestern um 9:15", "2024-03-12T09:15:00"),
+            ("vorletzte Woche", "2024-02-26T00:00:00"),
+            ("l\u{2019}année dernière", "2023-01-01T00:00:00"),
+            ("il y a trois jours", "2024-03-11T00:00:00"),
+            ("3 mai 2023", "2023-05-03T00:00:00"),
+            ("el viernes pasado", "2024-03-08T00:00:00"),
+            ("dentro de dos semanas", "2024-03-28T00:00:00"),
+            ("due mesi fa", "2024-01-01T00:00:00"),
+            ("1º de maio de 2023", "2023-05-01T00:00:00"),
+            ("over 3 dagen", "2024-03-17T00:00:00"),
+            ("in the last seven days", "2024-03-07T00:00:00"),
+            ("Montag", "2024-03-11T00:00:00"),
+        ] {
+            assert_eq!(at(text).as_deref(), Some(expected), "{text}");
+        }
     }
 
     #[test]
@@ -423,6 +321,11 @@ mod tests {
             "12345",
             "yesterday at noon",
             "the last one",
+            "before 2024",
+            "between May and July 2023",
+            "3-1-2026",
+            "im Mai",
+            "letzte Woche oder so",
             "99999999999 days ago",
             "2026-03-01T12:00:00+99:00",
         ] {

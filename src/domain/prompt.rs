@@ -4,8 +4,9 @@
 //! meaning, because requests come last, and all words count.
 
 use super::Analyzer;
+use super::Language;
 use super::passage::split_statements;
-use super::stop_words::ENGLISH;
+use super::stop_words::is_stop_word;
 
 /// Prompts of at most this many bytes are questions as they are.
 const SHORT_BYTES: usize = 120;
@@ -80,12 +81,8 @@ pub fn find_question<'a>(prompt: &'a str, analyzer: &Analyzer) -> SearchedPrompt
 
 /// Whether a sentence has enough terms to be searched for. A text of stop words alone has them as terms.
 fn says_enough(text: &str, analyzer: &Analyzer) -> bool {
-    let is_informative = |word: &str| {
-        !word.is_empty()
-            && ENGLISH
-                .binary_search(&word.to_lowercase().as_str())
-                .is_err()
-    };
+    let is_informative =
+        |word: &str| !word.is_empty() && !is_stop_word(Language::English, &word.to_lowercase());
     text.split(|c: char| !c.is_alphanumeric())
         .any(is_informative)
         && analyzer.terms(text).counts.len() >= LEAST_TERMS
@@ -112,7 +109,6 @@ fn begins_with_question_word(statement: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Language;
 
     const NOISE: &str = "I spent the morning on the quarterly report. The numbers look fine, apart from travel. \
                          Dr. Weber wants a summary by 5 p.m. and a chart.";

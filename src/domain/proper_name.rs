@@ -2,7 +2,8 @@
 
 use unicode_segmentation::UnicodeSegmentation as _;
 
-use super::stop_words;
+use super::Language;
+use super::stop_words::is_stop_word;
 
 /// English function words that are also German words. They are excluded because German capitalizes all nouns.
 const SHARED: [&str; 7] = ["am", "an", "her", "in", "so", "was", "will"];
@@ -47,7 +48,7 @@ const NO_NAMES: [&str; 31] = [
 pub fn find_proper_names(question: &str) -> Vec<&str> {
     let bare = |word: &str| word.to_lowercase().replace('\u{2019}', "'");
     let words: Vec<&str> = question.unicode_words().collect();
-    let english = |word: &str| stop_words::ENGLISH.binary_search(&word).is_ok();
+    let english = |word: &str| is_stop_word(Language::English, word);
     let telling = |word: &&str| {
         let word = bare(word);
         english(&word) && SHARED.binary_search(&word.as_str()).is_err()

@@ -15,7 +15,7 @@ use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::script::{ClusterPairs, Script, character_pairs, script_runs, syllable_before_particle};
-use super::stop_words;
+use super::stop_words::is_stop_word;
 
 /// Maximum length of a term in characters; longer words are truncated, in documents and queries alike.
 const MAX_TERM_CHARS: usize = 64;
@@ -230,7 +230,7 @@ impl Analyzer {
     /// Returns whether a folded word is too common to distinguish texts.
     #[must_use]
     pub fn is_stop_word(&self, word: &str) -> bool {
-        self.language == Language::English && stop_words::ENGLISH.binary_search(&word).is_ok()
+        self.language == Language::English && is_stop_word(self.language, word)
     }
 
     fn term(&self, word: &str) -> String {
@@ -356,7 +356,7 @@ fn word_terms(segment: &str, words: &mut Vec<String>) {
 }
 
 /// Removes accents, but keeps the marks that spell vowels and tones in the scripts of South and Southeast Asia.
-fn fold_accents(word: &str) -> String {
+pub(super) fn fold_accents(word: &str) -> String {
     word.nfd()
         .filter(|c| !is_combining_mark(*c) || Script::needs_marks(*c))
         .nfc()

@@ -43,6 +43,7 @@ mod serve;
 mod storage;
 mod store_postgres;
 mod store_sqlite;
+mod time_expressions;
 mod tools_document;
 mod transfer;
 mod trust;

@@ -288,7 +288,7 @@ The service reads arguments by the schema of the tool and repairs those whose me
 - Arguments may have common other names (`id`: `ids`). `remember` accepts the fields of one item as its own arguments, and `link`
   those of one relation or entity. Arguments inside an object such as `input` or `filters` are read as if they were beside it.
 - A word for the action, such as `action: "restore"`, sets the field that has this value.
-- Times may be RFC 3339, dates, months (`2026-03`), without a zone (then UTC), or relative in English or German (`yesterday`, `7 days ago`, `letzte Woche`). A period means its beginning.
+- Times may be RFC 3339, dates, months (`2026-03`), without a zone (then UTC), or in words in English, German, French, Spanish, Italian, Portuguese or Dutch (`yesterday`, `7 days ago`, `letzte Woche`, `il y a trois jours`). A period means its beginning.
 
 An unknown argument is rejected if it looks like a misspelling of a known one, and ignored otherwise. `notes` lists everything that was repaired or ignored. An array that gives the fields of an object by position is rejected.
 
