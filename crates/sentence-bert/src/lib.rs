@@ -27,6 +27,8 @@ mod modules;
 mod pooling;
 mod team;
 mod text;
+mod tokenizer;
+mod unigram;
 mod weights;
 
 pub use file::{SAVE_AGAIN, WEIGHTS_FILE};

@@ -1,8 +1,8 @@
-//! Tokens and chunks of a text.
+//! Chunks of tokens of a text.
 
 use std::path::Path;
 
-use tokenizers::Tokenizer;
+use super::tokenizer::ModelTokenizer;
 
 /// Number of tokens that neighboring chunks share, so that a sentence is complete in one of them.
 const OVERLAP: usize = 32;
@@ -15,7 +15,7 @@ const CHARACTERS_A_TOKEN: usize = 16;
 
 /// Divides texts into chunks of tokens.
 pub(crate) struct Chunker {
-    tokenizer: Tokenizer,
+    tokenizer: ModelTokenizer,
     /// Tokens before and after each chunk: `[CLS]` and `[SEP]`.
     before: Vec<u32>,
     after: Vec<u32>,
@@ -25,20 +25,10 @@ pub(crate) struct Chunker {
 }
 
 impl Chunker {
-    /// Reads `tokenizer.json`. Its padding and truncation settings are ignored, because they reflect the use case of
-    /// its author.
+    /// Reads `tokenizer.json`.
     pub(crate) fn load(folder: &Path, max_tokens: usize, lower: bool) -> Result<Self, String> {
-        let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json"))
-            .map_err(|error| error.to_string())?;
-        tokenizer
-            .with_truncation(None)
-            .map_err(|error| error.to_string())?;
-        tokenizer.with_padding(None);
-        let frame = tokenizer
-            .encode("", true)
-            .map_err(|error| error.to_string())?
-            .get_ids()
-            .to_vec();
+        let tokenizer = ModelTokenizer::read_file(&folder.join("tokenizer.json"))?;
+        let frame = tokenizer.encode_text("", true)?;
         let (before, after) = frame.split_at(frame.len().min(1));
         if max_tokens < frame.len() + LEAST_TOKENS {
             return Err(format!("{max_tokens} tokens are too few for this model"));
@@ -88,14 +78,10 @@ impl Chunker {
     }
 
     fn encode_text(&self, text: &str) -> Result<Vec<u32>, String> {
-        let encoded = match self.lower {
-            true => self.tokenizer.encode_fast(text.to_lowercase(), false),
-            false => self.tokenizer.encode_fast(text, false),
-        };
-        Ok(encoded
-            .map_err(|error| error.to_string())?
-            .get_ids()
-            .to_vec())
+        match self.lower {
+            true => self.tokenizer.encode_text(&text.to_lowercase(), false),
+            false => self.tokenizer.encode_text(text, false),
+        }
     }
 
     /// Divides a text into all of its chunks.
