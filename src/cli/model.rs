@@ -1,6 +1,6 @@
 //! `model`: the embedding model on this machine. `reindex`: recomputes all embeddings.
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use super::{CONFIGURATION, Failure, UNAVAILABLE, control, fail, load_settings, s
 use crate::config::{Embedding, Settings, Sources};
 use crate::domain::count::{count_of, verb_for};
 use crate::embed::catalog::{KNOWN_MODELS, KnownModel, find_model};
-use crate::embed::fetch::{FetchError, Meter, Plan, State};
+use crate::embed::fetch::{FetchError, Meter, Plan, Precision, State};
 use crate::engine::EngineError;
 use crate::store::StoreError;
 
@@ -22,11 +22,31 @@ pub(super) enum ModelCommand {
     Verify,
     /// List the known models with their properties, and whether they are on this machine
     List,
-    /// Copy the configured model to a new folder with word embeddings of 16 bits, to be named in MEMORY_MODEL_SOURCE
+    /// Copy the configured model to a new, smaller folder, to be named in MEMORY_MODEL_SOURCE
     Compact {
         /// Folder, which must not exist yet
         folder: PathBuf,
+        /// Bits per number: 16 for the word embeddings only, or 8 for the word embeddings and all layers
+        #[arg(long, default_value = "16")]
+        bits: Bits,
     },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Bits {
+    #[value(name = "8")]
+    Eight,
+    #[value(name = "16")]
+    Sixteen,
+}
+
+impl From<Bits> for Precision {
+    fn from(bits: Bits) -> Self {
+        match bits {
+            Bits::Eight => Self::Bits8,
+            Bits::Sixteen => Self::Bits16,
+        }
+    }
 }
 
 /// Returns the sources of the configured model.
@@ -70,13 +90,13 @@ pub(super) fn run(command: ModelCommand, sources: &Sources) -> Result<u8, Failur
             print_result(&format!("{} is in {}\n", plan.id(), folder.display()))?;
             Ok(0)
         }
-        ModelCommand::Compact { folder } => {
+        ModelCommand::Compact { folder, bits } => {
             let failed = |error| {
                 let error =
                     anyhow::Error::new(error).context(format!("{} was not copied", plan.id()));
                 Failure::new(CONFIGURATION, error)
             };
-            plan.compact(&folder).map_err(failed)?;
+            plan.compact(&folder, bits.into()).map_err(failed)?;
             print_result(&format!(
                 "{} is in {}; name it in MEMORY_MODEL_SOURCE\n",
                 plan.id(),

@@ -30,8 +30,8 @@ pub struct KnownModel {
     pub calibration: Option<Calibration>,
     /// The Python package with the same files.
     pub(super) package: Option<Package>,
-    /// Hash of its weights with word embeddings of 16 bits.
-    pub(super) compact: Option<&'static str>,
+    /// Hashes of its weights in compact copies with 16 and with 8 bits.
+    pub(super) compact: &'static [&'static str],
     /// All of its files. Empty if their hashes are recorded at the first download.
     pub(super) files: &'static [Pin],
 }
@@ -67,7 +67,7 @@ const UNPINNED: KnownModel = KnownModel {
     passage_prompt: None,
     calibration: None,
     package: None,
-    compact: None,
+    compact: &[],
     files: &[],
 };
 
@@ -83,7 +83,10 @@ pub static KNOWN_MODELS: [KnownModel; 9] = [
             version: "0.1.0",
             sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
         }),
-        compact: Some("942ca82eb43fa57dbffadae5e1f6a289e8f16ed7342a9d3aedeb4bf7ac122146"),
+        compact: &[
+            "942ca82eb43fa57dbffadae5e1f6a289e8f16ed7342a9d3aedeb4bf7ac122146",
+            "21630ff7b687cd93a4933a2d576957e86c4c56683b0aa264011efcc40896260b",
+        ],
         files: &[
             Pin {
                 name: "config.json",

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cognitive_memory_mcp::embed::fetch::{Plan, State};
+use cognitive_memory_mcp::embed::fetch::{Plan, Precision, State};
 use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
 use cognitive_memory_mcp::embed::{EmbedError, Embedder, Prefixes};
 use serde::Deserialize;
@@ -88,7 +88,7 @@ async fn an_unknown_model_is_made_compact() {
         models().join("distilbert-weighted-dense"),
         dir.path().join("compact"),
     );
-    plan(&folder).compact(&compact).unwrap();
+    plan(&folder).compact(&compact, Precision::Bits16).unwrap();
     let states = plan(&compact).verify().unwrap();
     assert!(
         states.iter().all(|(_, state)| *state == State::Sound),
@@ -108,6 +108,34 @@ async fn an_unknown_model_is_made_compact() {
         .map(|(a, b)| (a - b).abs())
         .fold(0.0, f32::max);
     assert!(off > 0.0 && off < 1e-3, "{off}");
+}
+
+/// Every architecture names its matrices differently.
+#[tokio::test]
+async fn models_with_8_bits_have_similar_vectors() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in [
+        "xlm-roberta-prompts",
+        "distilbert-mean-two-dense",
+        "mpnet-last",
+        "bert-mean-f16-cased",
+    ] {
+        let (folder, compact) = (models().join(name), dir.path().join(name));
+        let plan = Plan {
+            model: format!("owner/{name}"),
+            dir: dir.path().to_owned(),
+            source: Some(folder.clone()),
+            hub: None,
+        };
+        plan.compact(&compact, Precision::Bits8).unwrap();
+        let [whole, smaller] =
+            [&folder, &compact].map(|folder| load(folder, &LocalOptions::default()).unwrap());
+        let text = "the river runs over old stones";
+        let whole = whole.query(text.to_owned()).await.unwrap();
+        let smaller = smaller.query(text.to_owned()).await.unwrap();
+        let cosine: f32 = whole.iter().zip(&smaller).map(|(a, b)| a * b).sum();
+        assert!(cosine > 0.99 && whole != smaller, "{name}: {cosine}");
+    }
 }
 
 /// The distribution of shares to threads is random, but the vector must not be.

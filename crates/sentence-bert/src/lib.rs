@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 mod architecture;
 mod bert;
+mod compact;
 mod dense;
 mod file;
 mod huge_pages;
@@ -31,9 +32,9 @@ mod tokenizer;
 mod unigram;
 mod weights;
 
+pub use compact::{Precision, compact_json, compact_weights};
 pub use file::{SAVE_AGAIN, WEIGHTS_FILE};
 pub use modules::list_module_files;
-pub use weights::compact_weights;
 
 use bert::Bert;
 use file::{read_optional, with_file_name};

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use super::file::invalid_data;
 
+/// End of the name of the tensor with the scales of a matrix of 8-bit numbers: one 32-bit number per row.
+pub(crate) const SCALES: &str = ".scales";
 /// Maximum size of a header in bytes; larger ones are refused.
 const MAX_HEADER: u64 = 16 * 1024 * 1024;
 /// The only entry of a header that is not a tensor.
-const METADATA: &str = "__metadata__";
+pub(crate) const METADATA: &str = "__metadata__";
 /// A tensor that every model of the family has, in some files with a prefix.
 pub(crate) const WORDS: &str = "embeddings.word_embeddings.weight";
 
@@ -30,18 +32,43 @@ pub(crate) struct Weights {
     prefix: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-enum NumberType {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NumberType {
     F32,
     F16,
     BF16,
+    /// Multiplied by the scale of its row.
+    I8,
 }
 
 impl NumberType {
-    fn byte_size(self) -> usize {
+    /// Returns the type of this name. Other types, for example of position numbers, are not read.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        match name {
+            "F32" => Some(Self::F32),
+            "F16" => Some(Self::F16),
+            "BF16" => Some(Self::BF16),
+            "I8" => Some(Self::I8),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn byte_size(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
+            Self::I8 => 1,
+        }
+    }
+
+    /// Appends the numbers in `bytes` to `to`, without their scales.
+    pub(crate) fn decode_numbers(self, bytes: &[u8], to: &mut Vec<f32>) {
+        let (fours, twos) = (bytes.as_chunks().0, bytes.as_chunks().0);
+        match self {
+            Self::F32 => to.extend(fours.iter().map(|four| f32::from_le_bytes(*four))),
+            Self::F16 => to.extend(twos.iter().map(|two| f16::from_le_bytes(*two).to_f32())),
+            Self::BF16 => to.extend(twos.iter().map(|two| bf16::from_le_bytes(*two).to_f32())),
+            Self::I8 => to.extend(bytes.iter().map(|byte| f32::from(byte.cast_signed()))),
         }
     }
 }
@@ -53,23 +80,24 @@ struct TensorSpan {
     start: u64,
 }
 
+/// A tensor in the header of a file.
 #[derive(Deserialize, Serialize)]
-struct Entry {
-    dtype: String,
-    shape: Vec<usize>,
-    data_offsets: (u64, u64),
+pub(crate) struct Entry {
+    pub(crate) dtype: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) data_offsets: (u64, u64),
 }
 
 /// The header of a file.
-struct Header {
-    metadata: Option<serde_json::Value>,
-    entries: BTreeMap<String, Entry>,
+pub(crate) struct Header {
+    pub(crate) metadata: Option<serde_json::Value>,
+    pub(crate) entries: BTreeMap<String, Entry>,
     /// Position of the first number, to which the positions of entries are relative.
-    end: u64,
+    pub(crate) end: u64,
 }
 
 impl Header {
-    fn read_from(file: &File) -> io::Result<Self> {
+    pub(crate) fn read_from(file: &File) -> io::Result<Self> {
         let no_header = |_| invalid_data("no safetensors file");
         let mut size = [0; 8];
         file.read_exact_at(&mut size, 0).map_err(no_header)?;
@@ -95,7 +123,7 @@ impl Header {
     }
 
     /// Returns the name of the word embeddings.
-    fn find_words(&self) -> io::Result<&String> {
+    pub(crate) fn find_words(&self) -> io::Result<&String> {
         let names = self.entries.keys().filter(|name| name.ends_with(WORDS));
         names
             .min_by_key(|name| name.len())
@@ -104,7 +132,7 @@ impl Header {
 }
 
 /// Reads `length` bytes at a position of the file.
-fn read_bytes(file: &File, position: u64, length: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bytes(file: &File, position: u64, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(length).map_err(invalid_data)?];
     file.read_exact_at(&mut bytes, position)?;
     Ok(bytes)
@@ -116,6 +144,8 @@ pub(crate) struct Rows {
     span: TensorSpan,
     pub(crate) count: usize,
     width: usize,
+    /// Scale of each row, if the numbers have 8 bits.
+    scales: Option<Vec<f32>>,
 }
 
 impl Weights {
@@ -125,12 +155,8 @@ impl Weights {
         let header = Header::read_from(&file)?;
         let mut tensors = HashMap::new();
         for (name, entry) in header.entries {
-            let kind = match entry.dtype.as_str() {
-                "F32" => NumberType::F32,
-                "F16" => NumberType::F16,
-                "BF16" => NumberType::BF16,
-                // For example, the position numbers in some files.
-                _ => continue,
+            let Some(kind) = NumberType::of_name(&entry.dtype) else {
+                continue;
             };
             let (start, end) = entry.data_offsets;
             let bytes = entry
@@ -201,13 +227,38 @@ impl Weights {
         let span = self.find_span(name, shape)?;
         let mut numbers = Vec::new();
         self.read_numbers(span, 0, shape.iter().product(), &mut numbers)?;
+        if let Some(scales) = self.read_scales(name, span)? {
+            let width = numbers.len() / scales.len().max(1);
+            for (row, scale) in numbers.chunks_mut(width.max(1)).zip(scales) {
+                multiply_row(row, scale);
+            }
+        }
         Ok(numbers)
+    }
+
+    /// Reads the scale of each row of a tensor with 8-bit numbers. Other tensors have none.
+    fn read_scales(&self, name: &str, span: &TensorSpan) -> io::Result<Option<Vec<f32>>> {
+        if span.kind != NumberType::I8 {
+            return Ok(None);
+        }
+        let rows = span.shape.first().copied().unwrap_or(1);
+        let of_scales = self.find_span(&format!("{name}{SCALES}"), &[rows])?;
+        if of_scales.kind != NumberType::F32 {
+            return Err(invalid_data(format!(
+                "tensor {name}{SCALES}: expected numbers of type F32"
+            )));
+        }
+        let mut scales = Vec::with_capacity(rows);
+        self.read_numbers(of_scales, 0, rows, &mut scales)?;
+        Ok(Some(scales))
     }
 
     /// Locates the rows of a matrix.
     pub(crate) fn find_rows(&self, name: &str, count: usize, width: usize) -> io::Result<Rows> {
+        let span = self.find_span(name, &[count, width])?;
         Ok(Rows {
-            span: self.find_span(name, &[count, width])?.clone(),
+            scales: self.read_scales(name, span)?,
+            span: span.clone(),
             count,
             width,
         })
@@ -220,7 +271,12 @@ impl Weights {
         index: usize,
         to: &mut Vec<f32>,
     ) -> io::Result<()> {
-        self.read_numbers(&rows.span, index * rows.width, rows.width, to)
+        let start = to.len();
+        self.read_numbers(&rows.span, index * rows.width, rows.width, to)?;
+        if let Some(scales) = &rows.scales {
+            multiply_row(&mut to[start..], scales[index]);
+        }
+        Ok(())
     }
 
     fn read_numbers(
@@ -236,93 +292,13 @@ impl Weights {
             span.start + (first * size) as u64,
             (count * size) as u64,
         )?;
-        match span.kind {
-            NumberType::F32 => to.extend(
-                bytes
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|four| f32::from_le_bytes(*four)),
-            ),
-            NumberType::F16 => to.extend(
-                bytes
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|two| f16::from_le_bytes(*two).to_f32()),
-            ),
-            NumberType::BF16 => to.extend(
-                bytes
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|two| bf16::from_le_bytes(*two).to_f32()),
-            ),
-        }
+        span.kind.decode_numbers(&bytes, to);
         Ok(())
     }
 }
 
-/// Copies the weights in `from` to `to`, and stores the word embeddings, which are half of a small model, with 16
-/// instead of 32 bits. Embeddings then differ by less than 1e-4. Everything else is copied unchanged.
-///
-/// # Errors
-/// Fails if `from` is not a safetensors file of the BERT family, or if `to` cannot be written.
-pub fn compact_weights(from: &Path, to: &Path) -> io::Result<()> {
-    let file = File::open(from)?;
-    let header = Header::read_from(&file)?;
-    let words = header.find_words()?;
-    let mut tensors: Vec<(&String, &Entry)> = header.entries.iter().collect();
-    tensors.sort_by_key(|(_, entry)| entry.data_offsets);
-    let text = write_compact_header(&header, &tensors, words)?;
-    let mut out = BufWriter::new(File::create(to)?);
-    out.write_all(&(text.len() as u64).to_le_bytes())?;
-    out.write_all(text.as_bytes())?;
-    for (name, entry) in tensors {
-        let (first, last) = entry.data_offsets;
-        let bytes = read_bytes(&file, header.end + first, last - first)?;
-        if name == words && entry.dtype == "F32" {
-            for four in bytes.as_chunks().0 {
-                out.write_all(&f16::from_f32(f32::from_le_bytes(*four)).to_le_bytes())?;
-            }
-        } else {
-            out.write_all(&bytes)?;
-        }
-    }
-    out.flush()
-}
-
-/// Returns the JSON header of a compact copy, padded to a multiple of 8 bytes as the format requires.
-fn write_compact_header(
-    header: &Header,
-    tensors: &[(&String, &Entry)],
-    words: &String,
-) -> io::Result<String> {
-    let mut entries = Vec::new();
-    let mut end = 0;
-    for (name, entry) in tensors {
-        let (first, last) = entry.data_offsets;
-        let mut length = last
-            .checked_sub(first)
-            .ok_or_else(|| invalid_data(format!("tensor {name} ends before it begins")))?;
-        let mut dtype = entry.dtype.as_str();
-        if *name == words && dtype == "F32" {
-            (dtype, length) = ("F16", length / 2);
-        }
-        let entry = serde_json::to_string(&Entry {
-            dtype: dtype.to_owned(),
-            shape: entry.shape.clone(),
-            data_offsets: (end, end + length),
-        })?;
-        entries.push(format!("{}:{entry}", serde_json::to_string(name)?));
-        end += length;
-    }
-    if let Some(metadata) = &header.metadata {
-        entries.push(format!("{METADATA:?}:{metadata}"));
-    }
-    let mut text = format!("{{{}}}", entries.join(","));
-    text.push_str(&" ".repeat(text.len().next_multiple_of(8) - text.len()));
-    Ok(text)
+fn multiply_row(row: &mut [f32], scale: f32) {
+    row.iter_mut().for_each(|number| *number *= scale);
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use sentence_bert::{SAVE_AGAIN, WEIGHTS_FILE, compact_weights, list_module_files};
+pub use sentence_bert::Precision;
+use sentence_bert::{SAVE_AGAIN, WEIGHTS_FILE, compact_json, compact_weights, list_module_files};
 use sha2::{Digest, Sha256};
 
 mod hub;
@@ -23,6 +24,7 @@ const NOTED: &str = "SHA256SUMS";
 
 /// Names the files beside [`FILES`].
 const MODULES: &str = "modules.json";
+const TOKENIZER: &str = "tokenizer.json";
 
 /// Files of every sentence model, and whether they are required.
 const FILES: &[(&str, bool)] = &[
@@ -32,7 +34,7 @@ const FILES: &[(&str, bool)] = &[
     ("config_sentence_transformers.json", false),
     // Contains the maximum length in newer models.
     ("tokenizer_config.json", false),
-    ("tokenizer.json", true),
+    (TOKENIZER, true),
     (WEIGHTS_FILE, true),
 ];
 
@@ -162,7 +164,7 @@ impl Plan {
                     if found == pin
                         || self
                             .find_known()
-                            .is_some_and(|known| known.compact == Some(&*found)) =>
+                            .is_some_and(|known| known.compact.contains(&&*found)) =>
                 {
                     State::Sound
                 }
@@ -253,13 +255,12 @@ impl Plan {
         format!("{}: {}", folder.display(), reasons.join("; "))
     }
 
-    /// Copies the complete model to a new folder, with word embeddings of 16 bits. A small model becomes a quarter smaller, a
-    /// multilingual one almost half. Vectors then differ by less than 1e-4.
+    /// Copies the complete model to a new folder with less [`Precision`].
     ///
     /// # Errors
     /// Fails if the folder exists or cannot be written, or if a file of the model is missing, damaged or of another
     /// kind. Then no folder remains.
-    pub fn compact(&self, to: &Path) -> io::Result<()> {
+    pub fn compact(&self, to: &Path, precision: Precision) -> io::Result<()> {
         if to.exists() {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
@@ -281,7 +282,9 @@ impl Plan {
             }
             copy.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             match name.as_str() {
-                WEIGHTS_FILE => compact_weights(&file, &copy)?,
+                WEIGHTS_FILE => compact_weights(&file, &copy, precision)?,
+                // The catalog states the hash of the original.
+                TOKENIZER if self.find_pinned().is_none() => compact_json(&file, &copy)?,
                 _ => std::fs::copy(&file, &copy).map(|_| ())?,
             }
             std::fs::File::open(&copy)?.sync_all()?;
