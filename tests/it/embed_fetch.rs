@@ -202,6 +202,59 @@ async fn what_broke_off_is_gone_on_with() {
     );
 }
 
+/// The word embeddings of a multilingual model are four fifths of its weights.
+#[tokio::test]
+async fn fetched_weights_are_stored_compactly_and_repaired() {
+    let small = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/models/xlm-roberta-prompts");
+    let mut files = model_of("owner/small");
+    for (path, bytes) in &mut files {
+        let name = path.trim_start_matches("owner/small/resolve/main/");
+        *bytes = std::fs::read(small.join(name)).unwrap();
+    }
+    let published = files["owner/small/resolve/main/model.safetensors"].len();
+    let dir = tempfile::tempdir().unwrap();
+    let (_, url) = hub(files).await;
+    let plan = plan("owner/small", dir.path(), Some(url));
+    let weights = plan
+        .fetch(&Meter::new(false))
+        .await
+        .unwrap()
+        .join("model.safetensors");
+    let compact = std::fs::read(&weights).unwrap();
+    assert!(
+        compact.len() < published,
+        "{} of {published} bytes",
+        compact.len()
+    );
+    std::fs::write(&weights, "rubbish").unwrap();
+    plan.fetch(&Meter::new(false)).await.unwrap();
+    assert_eq!(std::fs::read(&weights).unwrap(), compact);
+    let states = plan.verify().unwrap();
+    assert!(
+        states.iter().all(|(_, state)| *state == FileState::Sound),
+        "{states:?}"
+    );
+
+    // Earlier versions stored and recorded the published file.
+    let folder = weights.parent().unwrap();
+    std::fs::copy(small.join("model.safetensors"), &weights).unwrap();
+    std::fs::remove_file(folder.join("SHA256SUMS")).unwrap();
+    std::fs::remove_file(folder.join("config.json")).unwrap();
+    plan.fetch(&Meter::new(false)).await.unwrap();
+    std::fs::write(&weights, "rubbish").unwrap();
+    plan.fetch(&Meter::new(false)).await.unwrap();
+    assert_eq!(std::fs::read(&weights).unwrap().len(), published);
+    let left: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().ends_with(".part")),
+        "{left:?}"
+    );
+}
+
 /// `modules.json` names the folders next to the model.
 #[tokio::test]
 async fn modules_behind_the_pooling_come_with_the_model() {

@@ -2,7 +2,8 @@
 //!
 //! A model is complete if all of its files exist with the right SHA-256, which the catalog states, or which was recorded
 //! after the first download. Files are written under another name and renamed, so that no partial file is used; a damaged file is
-//! downloaded again.
+//! downloaded again. The weights of a model without stated hashes are stored in their compact form, which is half as
+//! large for a multilingual model.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -369,9 +370,11 @@ impl Plan {
     }
 
     fn list_expected(&self, folder: &Path) -> Vec<Expected> {
+        let keeps_original = self.find_pinned().is_some();
         self.list_pins(folder)
             .into_iter()
             .map(|(name, sha256, needed)| Expected {
+                compacts: !keeps_original && name == WEIGHTS_FILE,
                 name,
                 sha256,
                 needed,
@@ -402,6 +405,8 @@ struct Expected {
     name: String,
     sha256: Option<String>,
     needed: bool,
+    /// Whether the file is stored in its compact form. The hash may be that of either form.
+    compacts: bool,
 }
 
 /// Maximum size of a file of weights.
@@ -421,22 +426,52 @@ impl Expected {
 
     /// Renames a finished file into place if it has the expected hash.
     fn accept_file(&self, part: &Path, folder: &Path) -> Result<(), String> {
-        let found = hash_file(part).map_err(|error| error.to_string())?;
+        let finished = self
+            .finish_part(part)
+            .map_err(|error| format!("{}: {error}", self.name))?;
+        let found = hash_file(&finished).map_err(|error| error.to_string())?;
         if let Some(pin) = &self.sha256
             && found != *pin
         {
             // The next attempt must not continue this file.
             let _ = std::fs::remove_file(part);
+            let _ = std::fs::remove_file(&finished);
             return Err(format!(
                 "{} has the SHA-256 {found}, {pin} is expected",
                 self.name
             ));
         }
         let place = folder.join(&self.name);
-        std::fs::File::open(part)
+        std::fs::File::open(&finished)
             .and_then(|file| file.sync_all())
-            .and_then(|()| std::fs::rename(part, &place))
-            .map_err(|error| format!("{}: {error}", place.display()))
+            .and_then(|()| std::fs::rename(&finished, &place))
+            .map_err(|error| format!("{}: {error}", place.display()))?;
+        if finished != part {
+            let _ = std::fs::remove_file(part);
+        }
+        Ok(())
+    }
+
+    /// Returns the file to store: a compact copy of `part`, or `part` itself if it has the expected hash or cannot be
+    /// compacted. In the latter case, loading the model states why it is refused.
+    fn finish_part(&self, part: &Path) -> io::Result<PathBuf> {
+        let is_expected = |pin: &String| hash_file(part).is_ok_and(|found| found == *pin);
+        if !self.compacts || self.sha256.as_ref().is_some_and(is_expected) {
+            return Ok(part.to_owned());
+        }
+        let copy = part.with_extension("compact.part");
+        match compact_weights(part, &copy, Precision::Bits16) {
+            Ok(()) => Ok(copy),
+            Err(error) => {
+                let _ = std::fs::remove_file(&copy);
+                match error.kind() {
+                    io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                        Ok(part.to_owned())
+                    }
+                    _ => Err(error),
+                }
+            }
+        }
     }
 }
 
