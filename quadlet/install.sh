@@ -33,6 +33,7 @@ prints the configuration for MCP clients. Running it again is safe.
   --build             rebuild the local image, e.g. after `git pull`
   --with-model        rebuild it with the embedding model (an image of 88 MB),
                       for recall by meaning; --without-model: without it
+  --with-model-multilingual  with a model for some 100 languages (152 MB)
   --port N            publish another port on 127.0.0.1 (default 8765)
   --no-backup         no daily backup (PostgreSQL only); --backup: daily backup
   --no-start          install, but do not start
@@ -112,8 +113,7 @@ while (($# > 0)); do
             shift
             ;;
         --build) build=yes ;;
-        --with-model) model=with build=yes ;;
-        --without-model) model=without build=yes ;;
+        --with-model | --with-model-multilingual | --without-model) model=${1#--} build=yes ;;
         --no-backup) backup=no ;;
         --backup) backup=yes ;;
         --no-start) start=no ;;
@@ -132,7 +132,7 @@ fi
 for ref in "$image" "$postgres_image"; do
     if [[ $ref == *[[:space:]]* || $ref == -* ]]; then wrong_usage "expected an image reference, got '$ref'"; fi
 done
-if [[ -n $model && -n $image ]]; then wrong_usage "--$model-model changes the local build, which --image replaces"; fi
+if [[ -n $model && -n $image ]]; then wrong_usage "--$model changes the local build, which --image replaces"; fi
 if [[ $purge == yes && $action != uninstall ]]; then wrong_usage "--purge is only allowed with --uninstall"; fi
 
 # ---- paths ----------------------------------------------------------------------------------------------------------
@@ -398,10 +398,11 @@ check_port() {
 check_images() {
     to_pull=() to_build=no target=()
     # The label of the existing image remembers the choice.
-    if [[ -z $model && -n $(podman image inspect --format "{{index .Labels \"$MODEL_LABEL\"}}" "$LOCAL_IMAGE" 2> /dev/null) ]]; then
-        model=with
-    fi
-    if [[ $model == with ]]; then target=(--target with-model); fi
+    case ${model:-$(podman image inspect --format "{{index .Labels \"$MODEL_LABEL\"}}" "$LOCAL_IMAGE" 2> /dev/null)} in
+        '' | without-model) ;;
+        *multilingual*) target=(--target with-model-multilingual) ;;
+        *) target=(--target with-model) ;;
+    esac
     local ref
     for ref in "${images[@]}"; do
         if podman image exists "$ref" && ! [[ $build == yes && $ref == "$LOCAL_IMAGE" ]]; then

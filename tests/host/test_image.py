@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import pathlib
 import re
 import time
 
@@ -16,6 +18,8 @@ CONFINED = "--read-only --cap-drop=all --security-opt=no-new-privileges --networ
 
 MODEL = "all-MiniLM-L6-v2"
 MOST_BYTES_WITH_MODEL = 110 * 1000 * 1000
+MULTILINGUAL = "multilingual-e5-small"
+MOST_BYTES_MULTILINGUAL = 160 * 1000 * 1000
 
 
 def check_image(host, image=IMAGE, most=MOST_BYTES, more=frozenset()):
@@ -83,6 +87,33 @@ def test_the_image_with_the_model_recalls_by_meaning(new_host, figure):
         return answer.code == 0 and "canary" in answer.stdout
 
     host.wait_for(found, timeout=60, what="a memory without a common word")
+
+
+def test_the_multilingual_image_is_built_from_a_folder(new_host, figure):
+    """MEMORY_TEST_MULTILINGUAL_MODEL names a folder with the real model. Without it, a tiny XLM-RoBERTa stands in."""
+    real = os.environ.get("MEMORY_TEST_MULTILINGUAL_MODEL")
+    folder = pathlib.Path(real) if real else REPOSITORY / "tests/data/models/xlm-roberta-prompts"
+    host = new_host(binds=[(folder, "/srv/model")])
+    put_images(host, static_binary())
+    options = "--target with-model-multilingual --volume /srv/model:/mnt/model:ro --build-arg MODEL_SOURCE=/mnt/model"
+    build_image(host, "localhost/multilingual", options)
+    size = check_image(host, "localhost/multilingual", MOST_BYTES_MULTILINGUAL, {"models"})
+    figure(f"image with the multilingual model: {size / 1e6:.1f} MB")
+    run = f"podman run --rm {CONFINED} -e MEMORY_AUTH=none localhost/multilingual"
+    listed = host.run(f"{run} model verify", "svc").stdout
+    assert MULTILINGUAL in listed and "damaged" not in listed and "missing" not in listed, listed
+    host.run(f"podman run -d --name image-test {CONFINED} -e MEMORY_AUTH=none -v image-test:/data localhost/multilingual", "svc")
+    inside = f"podman exec image-test /{SERVICE}"
+    host.run(f"{inside} remember 'The canary release is rolled back when the error rate doubles.'", "svc")
+
+    def embedded() -> bool:
+        answer = host.run(f"{inside} status --json", "svc", check=False)
+        return answer.code == 0 and MULTILINGUAL in answer.stdout
+
+    host.wait_for(embedded, timeout=60, what="the model")
+    if real:
+        answer = host.run(f"{inside} recall --json 'eine Auslieferung wegen Fehlern zurücknehmen'", "svc")
+        assert "canary" in answer.stdout, answer.stdout
 
 
 @pytest.fixture

@@ -54,13 +54,15 @@ def test_a_dry_run_changes_nothing(fresh):
         assert planned in result.stdout, planned
     model = fresh.try_install("--dry-run", "--with-model", check=True).stdout
     assert "podman build --format docker --target with-model -t" in model
+    model = fresh.try_install("--dry-run", "--with-model-multilingual", check=True).stdout
+    assert "podman build --format docker --target with-model-multilingual -t" in model
     assert everything(fresh) == before
 
 
 def test_wrong_usage_exits_with_64(fresh):
     for options in (
         ["--no-such-option"], ["--port", "99999"], ["--port"], ["--purge"], ["--image", "two words"],
-        ["--with-model", "--image", "example.org/memory"],
+        ["--with-model", "--image", "example.org/memory"], ["--with-model-multilingual", "--image", "example.org/memory"],
     ):  # fmt: skip
         result = fresh.try_install(*options)
         assert result.code == EX_USAGE and "install.sh:" in result.stderr, (options, result)
