@@ -25,6 +25,7 @@ use super::{DATA, Failure, USAGE, fail, load_settings, start_runtime};
 use crate::config::{Database, Settings, Sources};
 use crate::domain::count::count_of;
 use crate::domain::scope::DEFAULT_PROJECT;
+use crate::domain::secrets::SecretPolicy;
 use crate::domain::{Clock, Scope, SystemClock};
 use crate::store::port::PortStore;
 use crate::store::sqlite::{self, Checksum, SqliteOptions, SqliteStore};
@@ -133,7 +134,7 @@ impl Scratch {
     }
 
     async fn import_export(&self, file: &Path) -> Result<(), Failure> {
-        let checked = transfer::check_file(file, &mut |_| {})?;
+        let checked = transfer::check_file(file, SecretPolicy::Allow, &mut |_| {})?;
         if let Some(problem) = checked.problems.first.first() {
             return Err(data_error(file, problem));
         }
@@ -142,6 +143,7 @@ impl Scratch {
             project: None,
             keep_going: false,
             conflicts: transfer::Conflicts::Report,
+            secrets: SecretPolicy::Allow,
         };
         let report = transfer::import_file(&*self.store, file, &imports, &mut |_| {}).await?;
         report
@@ -310,77 +312,117 @@ async fn copy_while_running(
     Ok(None)
 }
 
+/// How a file replaces the database.
+pub(super) struct RestoreOptions {
+    /// The command, for errors.
+    pub(super) what: &'static str,
+    pub(super) replace: bool,
+    pub(super) keep_tokens: bool,
+    /// The records that the file replaces, if the database must not have changed since they were read.
+    pub(super) present: Option<Exported>,
+}
+
+impl RestoreOptions {
+    pub(super) fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            replace: false,
+            keep_tokens: false,
+            present: None,
+        }
+    }
+}
+
 pub(super) fn restore(args: &RestoreArgs, sources: &Sources) -> Result<u8, Failure> {
     let settings = load_settings(sources)?;
+    let options = RestoreOptions {
+        replace: args.replace,
+        keep_tokens: args.keep_tokens,
+        ..RestoreOptions::new("restore")
+    };
     start_runtime()?.block_on(async {
-        let local = create_store(&settings)?;
-        if let Database::Sqlite { path } = &settings.database
-            && let Some(owner) = sqlite::owner(path)
-        {
-            let error = StoreError::InUse {
-                path: path.display().to_string(),
-                pid: owner.pid,
-                url: owner.url,
-            };
-            return Err(explain_in_use(error, "restore"));
-        }
-        if local.embedded.is_none() {
-            local.store.prepare().await?;
-        }
-        let empty = is_empty(&local).await;
-        if !args.replace && !empty.as_ref().is_ok_and(|empty| *empty) {
-            let error = match empty {
-                Err(error) => {
-                    anyhow::Error::from(error).context("the present database cannot be read")
-                }
-                Ok(_) => anyhow!("the database is not empty"),
-            };
-            let error = error
-                .context("nothing was restored; with --replace the present data is kept aside");
-            return Err(Failure::new(USAGE, error));
-        }
-        let scratch = Scratch::new(scratch_path(&settings, "scratch")?, &local)?;
-        let Restored {
-            records: restored,
-            has_checksum,
-            ..
-        } = scratch.restore_file(&args.file).await?;
-        let present = present_tokens(&settings, &local).await?;
-        let tokens = Tokens::choose_tokens(&scratch, present, args.keep_tokens).await?;
-        let aside = match &settings.database {
-            Database::Sqlite { path } => {
-                scratch.store.replace_tokens(&tokens.in_force).await?;
-                scratch.store.close().await;
-                replace_database(
-                    &Scratch::database_path(&scratch.folder),
-                    &resolve_links(path),
-                )?
-            }
-            Database::Postgres(_) => {
-                let aside =
-                    refill_database(&settings, &scratch, empty.unwrap_or(false), &restored).await?;
-                scratch.store.close().await;
-                add_tokens(&settings, &tokens.added).await?;
-                aside
-            }
-        };
-        tokens.print_summary(args.keep_tokens);
-        if !has_checksum {
-            print_note(
-                "The file has no checksum, because an earlier version wrote it or it is not a backup. Its structure was checked, \
-                 but a changed character of a text cannot be detected.",
-            );
-        }
-        print_result(&format!(
-            "{}, restored (sha256 {:.16}…)\n",
-            describe_records(restored.records, restored.memories),
-            restored.sha256
-        ))?;
-        if let Some(aside) = aside {
-            print_result(&format!("The previous data is in {}\n", aside.display()))?;
-        }
+        restore_file(&settings, &args.file, options).await?;
         Ok(0)
     })
+}
+
+/// Fails if a service has the embedded database open.
+pub(super) fn refuse_running_service(settings: &Settings, what: &str) -> Result<(), Failure> {
+    if let Database::Sqlite { path } = &settings.database
+        && let Some(owner) = sqlite::owner(path)
+    {
+        let error = StoreError::InUse {
+            path: path.display().to_string(),
+            pid: owner.pid,
+            url: owner.url,
+        };
+        return Err(explain_in_use(error, what));
+    }
+    Ok(())
+}
+
+/// Fills the database from a file, and prints the result.
+pub(super) async fn restore_file(
+    settings: &Settings,
+    file: &Path,
+    options: RestoreOptions,
+) -> Result<(), Failure> {
+    refuse_running_service(settings, options.what)?;
+    let local = create_store(settings)?;
+    if local.embedded.is_none() {
+        local.store.prepare().await?;
+    }
+    let empty = is_empty(&local).await;
+    if !options.replace && !empty.as_ref().is_ok_and(|empty| *empty) {
+        let error = match empty {
+            Err(error) => anyhow::Error::from(error).context("the present database cannot be read"),
+            Ok(_) => anyhow!("the database is not empty"),
+        };
+        let error =
+            error.context("nothing was restored; with --replace the present data is kept aside");
+        return Err(Failure::new(USAGE, error));
+    }
+    let scratch = Scratch::new(scratch_path(settings, "scratch")?, &local)?;
+    let Restored {
+        records: restored,
+        has_checksum,
+        ..
+    } = scratch.restore_file(file).await?;
+    let present = present_tokens(settings, &local, options.what).await?;
+    let tokens = Tokens::choose_tokens(&scratch, present, options.keep_tokens).await?;
+    let aside = match &settings.database {
+        Database::Sqlite { path } => {
+            scratch.store.replace_tokens(&tokens.in_force).await?;
+            scratch.store.close().await;
+            replace_database(
+                &Scratch::database_path(&scratch.folder),
+                &resolve_links(path),
+            )?
+        }
+        Database::Postgres(_) => {
+            let is_empty = empty.unwrap_or(false);
+            let aside = refill_database(settings, &scratch, is_empty, &restored, &options).await?;
+            scratch.store.close().await;
+            add_tokens(settings, &tokens.added, options.what).await?;
+            aside
+        }
+    };
+    tokens.print_summary(options.keep_tokens);
+    if !has_checksum {
+        print_note(
+            "The file has no checksum, because an earlier version wrote it or it is not a backup. Its structure was checked, \
+             but a changed character of a text cannot be detected.",
+        );
+    }
+    print_result(&format!(
+        "{}, restored (sha256 {:.16}…)\n",
+        describe_records(restored.records, restored.memories),
+        restored.sha256
+    ))?;
+    if let Some(aside) = aside {
+        print_result(&format!("The previous data is in {}\n", aside.display()))?;
+    }
+    Ok(())
 }
 
 async fn is_empty(local: &OpenedStore) -> Result<bool, StoreError> {
@@ -473,6 +515,7 @@ impl Tokens {
 async fn present_tokens(
     settings: &Settings,
     local: &OpenedStore,
+    what: &str,
 ) -> Result<Vec<StoredToken>, Failure> {
     let exists = match &settings.database {
         Database::Sqlite { path } => std::fs::metadata(path).is_ok_and(|data| data.len() > 0),
@@ -484,7 +527,7 @@ async fn present_tokens(
     // Opening and closing the database empties its log. A database that cannot be opened is kept as it is.
     let tokens = match local.store.prepare().await {
         Ok(()) => local.store.tokens().await,
-        Err(error @ StoreError::InUse { .. }) => return Err(explain_in_use(error, "restore")),
+        Err(error @ StoreError::InUse { .. }) => return Err(explain_in_use(error, what)),
         Err(error) => Err(error),
     };
     local.store.close().await;
@@ -496,11 +539,15 @@ async fn present_tokens(
     }))
 }
 
-async fn add_tokens(settings: &Settings, tokens: &[StoredToken]) -> Result<(), Failure> {
+async fn add_tokens(
+    settings: &Settings,
+    tokens: &[StoredToken],
+    what: &str,
+) -> Result<(), Failure> {
     if tokens.is_empty() {
         return Ok(());
     }
-    let local = open_writable(settings, "restore").await?;
+    let local = open_writable(settings, what).await?;
     for token in tokens {
         match local.store.create_token(token).await {
             Ok(()) | Err(StoreError::TokenExists { .. }) => {}
@@ -550,8 +597,9 @@ async fn refill_database(
     scratch: &Scratch,
     empty: bool,
     expected: &Exported,
+    options: &RestoreOptions,
 ) -> Result<Option<PathBuf>, Failure> {
-    let local = open_writable(settings, "restore").await?;
+    let local = open_writable(settings, options.what).await?;
     let mut aside = None;
     if !empty {
         let mut builder = std::fs::DirBuilder::new();
@@ -563,8 +611,19 @@ async fn refill_database(
         let draft = Draft::new(&name);
         let scope = export_scope(&local, None).await?;
         let mut out = BufWriter::new(draft.create_file()?);
-        write_all(&local, &scope, &mut out, &file_error(&name)).await?;
+        let saved = write_all(&local, &scope, &mut out, &file_error(&name)).await?;
         drop(out);
+        if options
+            .present
+            .as_ref()
+            .is_some_and(|present| *present != saved)
+        {
+            fail!(
+                UNAVAILABLE,
+                "another process wrote to the database meanwhile, so nothing was changed; stop the service and repeat {}",
+                options.what
+            );
+        }
         draft.finish_file()?;
         aside = Some(name);
     }
@@ -583,6 +642,7 @@ async fn refill_database(
         project: None,
         keep_going: false,
         conflicts: transfer::Conflicts::Report,
+        secrets: SecretPolicy::Allow,
     };
     let size = std::fs::metadata(&file)
         .map(|data| data.len())

@@ -8,12 +8,13 @@ use clap::Args;
 
 use super::files::{Draft, file_error, file_size, scratch_path};
 use super::import_source::{database_url, parse_columns, source_parser};
-use super::open_store::open_writable;
+use super::open_store::{open_writable, secret_policy};
 use super::output::{print_note, print_result, progress_bar};
 use super::{Failure, fail, load_settings, start_runtime};
 use crate::config::{Settings, Sources, is_credential_name};
 use crate::domain::count::count_of;
 use crate::domain::scope::DEFAULT_PROJECT;
+use crate::domain::secrets::SecretPolicy;
 use crate::domain::{Clock, SystemClock};
 use crate::transfer::source::input::{self, Wanted};
 use crate::transfer::source::{ImportInput, ImportSource};
@@ -71,6 +72,7 @@ pub(super) fn run(args: &ImportArgs, sources: &Sources) -> Result<u8, Failure> {
             project: args.project.clone(),
             keep_going: args.keep_going,
             conflicts,
+            secrets: secret_policy(&settings).unwrap_or(SecretPolicy::Mask),
         };
         if let Some(from) = args.from {
             return import_foreign(from, args, &settings, &imports).await;
@@ -182,7 +184,9 @@ pub(super) async fn store_file(
 ) -> Result<u8, Failure> {
     let size = file_size(path);
     let checking = progress_bar("checking", size, true);
-    let checked = transfer::check_file(path, &mut |done| checking.set_position(done))?;
+    let checked = transfer::check_file(path, imports.secrets, &mut |done| {
+        checking.set_position(done)
+    })?;
     checking.finish_and_clear();
     let Converted {
         mut problems,

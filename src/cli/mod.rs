@@ -41,6 +41,7 @@ mod overview;
 #[cfg(test)]
 mod quoted_command;
 mod review;
+mod scan;
 mod serve;
 mod service;
 mod service_client;
@@ -117,6 +118,8 @@ enum Command {
     Export(export::ExportArgs),
     /// Import such a file, or the data of another program; memories that exist already are skipped
     Import(import::ImportArgs),
+    /// Find credentials in stored memories, also while the service runs; exit code 1 if there are any
+    Scan(scan::ScanArgs),
     /// Check everything the service needs and suggest remedies: exit code 0 or 1
     Doctor(doctor::DoctorArgs),
     /// Return the space of purged memories to the disk; the service must be stopped
@@ -181,6 +184,7 @@ pub fn main() -> ExitCode {
         Command::Man => completions::print_manual(),
         Command::Export(args) => export::run(&args, &sources),
         Command::Import(args) => import::run(&args, &sources),
+        Command::Scan(args) => scan::run(&args, &sources),
         Command::Doctor(args) => doctor::run(&args, &sources),
         Command::Compact => compact::run(&sources),
         Command::Backup(args) => backup::backup(&args, &sources),

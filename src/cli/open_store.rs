@@ -6,8 +6,9 @@ use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::{Failure, UNAVAILABLE, fail};
-use crate::config::{self, Database, Postgres, Settings, SslMode};
+use crate::config::{self, Database, Postgres, SecretHandling, Settings, SslMode};
 use crate::domain::scope::DEFAULT_PROJECT;
+use crate::domain::secrets::SecretPolicy;
 use crate::domain::{Analyzer, Language, Scope, SystemClock};
 use crate::engine::Engine;
 use crate::store::postgres::{PostgresStore, RowSecurity};
@@ -32,7 +33,17 @@ impl OpenedStore {
         )
         .with_focus_capacity(settings.focus_capacity)
         .with_review_days(settings.review_days)
+        .with_secrets(secret_policy(settings).unwrap_or(SecretPolicy::Refuse))
     }
+}
+
+/// Returns the configured handling of credentials; without one, the default depends on what stores the text.
+pub(super) fn secret_policy(settings: &Settings) -> Option<SecretPolicy> {
+    settings.secrets.map(|handling| match handling {
+        SecretHandling::Mask => SecretPolicy::Mask,
+        SecretHandling::Refuse => SecretPolicy::Refuse,
+        SecretHandling::Allow => SecretPolicy::Allow,
+    })
 }
 
 /// Creates the store without connecting.

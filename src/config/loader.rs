@@ -257,6 +257,7 @@ impl<'a> Loader<'a> {
                 history_days: self.number(&table::HISTORY_DAYS),
                 idempotency_days: self.number(&table::IDEMPOTENCY_DAYS),
             },
+            secrets: self.value(&table::SECRETS),
             environment: environment?,
             env_file: self.env_file.clone(),
             files: self.files.clone(),

@@ -33,7 +33,7 @@ pub use service_kit::telemetry::{LogFormat, LogLevel, LogOptions};
 pub use setting::{LANGUAGES, SETTINGS, SettingInfo, find_setting};
 pub use settings::{
     Auth, Calibration, Client, Embedding, Environment, Http, OAuth, Prefixes, ProjectLimits,
-    Retention, RowSecurity, Settings, Summary, reachable,
+    Retention, RowSecurity, SecretHandling, Settings, Summary, reachable,
 };
 pub use source::{Origin, Sources};
 

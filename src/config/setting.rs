@@ -10,7 +10,7 @@ use service_kit::telemetry::{LogFormat, LogLevel};
 use super::credential::Credential;
 use super::database::{Address, SslMode, parse_address};
 use super::parser;
-use super::settings::{Calibration, EmbedderKind, Environment, RowSecurity};
+use super::settings::{Calibration, EmbedderKind, Environment, RowSecurity, SecretHandling};
 use Section::{Access, Embedding, Http, Log, Storage};
 
 /// Languages with a stemmer, and `none`.
@@ -259,7 +259,7 @@ pub fn find_setting(name: &str) -> Option<&'static SettingInfo> {
 }
 
 /// All settings, in the order of the documents.
-pub static SETTINGS: [&SettingInfo; 50] = [
+pub static SETTINGS: [&SettingInfo; 51] = [
     &ENVIRONMENT.info,
     &CONFIG_DIR.info,
     &LISTEN.info,
@@ -294,6 +294,7 @@ pub static SETTINGS: [&SettingInfo; 50] = [
     &REVIEW_DAYS.info,
     &HISTORY_DAYS.info,
     &IDEMPOTENCY_DAYS.info,
+    &SECRETS.info,
     &EMBEDDER.info,
     &MODEL.info,
     &MODEL_DIR.info,
@@ -440,6 +441,8 @@ pub(super) static REVIEW_DAYS: Setting<u64> =
 pub(super) static HISTORY_DAYS: Setting<u64> = number("MEMORY_HISTORY_DAYS", Storage, 0, 36_500, "days").default("0").flag("history-days").doc("Time for which earlier versions of memories are kept; 0 keeps them until the memory is purged. Removed versions cannot be restored or read with `as_of`. The creation of a memory and its current state are always kept.");
 
 pub(super) static IDEMPOTENCY_DAYS: Setting<u64> = number("MEMORY_IDEMPOTENCY_DAYS", Storage, 1, 3_650, "days").default("7").flag("idempotency-days").doc("Time for which a repeated `remember` with the same `idempotency_key` returns the first answer. A project keeps its newest 10,000 keys, or fewer if their answers exceed 4 MiB together.");
+
+pub(super) static SECRETS: Setting<SecretHandling> = choice("MEMORY_SECRETS", Storage, words! { "mask" => SecretHandling::Mask, "refuse" => SecretHandling::Refuse, "allow" => SecretHandling::Allow }).default_note("`mask` for `import`, `refuse` for tools and the other commands").flag("secrets").doc("Handling of credentials (known key formats, private keys, passwords, random values that are assigned to a name such as `api_key`) in everything that is to be stored. `mask` replaces them by marks such as `[secret removed: github-token]` and reports it, `refuse` stores nothing and names field and rule, `allow` stores them. `scan` finds those that were stored earlier.");
 
 pub(super) static EMBEDDER: Setting<EmbedderKind> = choice("MEMORY_EMBEDDER", Embedding, words! { "local" => EmbedderKind::Local, "http" => EmbedderKind::Http, "none" => EmbedderKind::None }).default("local").flag("embedder").doc("Source of embeddings, by which recall finds memories by meaning: a model in this process, an HTTP endpoint, or none. Without one, recall uses words only.");
 

@@ -49,6 +49,8 @@ pub struct Settings {
     /// Days until a review expires.
     pub review_days: u32,
     pub retention: Retention,
+    /// `None` masks credentials in imports, and refuses them elsewhere.
+    pub secrets: Option<SecretHandling>,
     pub log: LogOptions,
 }
 
@@ -164,6 +166,17 @@ pub struct Retention {
     pub history_days: u32,
     /// Days for idempotency keys.
     pub idempotency_days: u32,
+}
+
+/// The handling of credentials in text that is to be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretHandling {
+    /// Replaced by marks.
+    Mask,
+    /// Refused.
+    Refuse,
+    /// Stored.
+    Allow,
 }
 
 /// Whether PostgreSQL's row-level security separates projects.

@@ -31,6 +31,7 @@ pub mod repeat;
 pub mod review;
 pub mod scope;
 mod script;
+pub mod secrets;
 pub mod spelling;
 mod stop_words;
 pub mod text;

@@ -357,12 +357,12 @@ impl Engine {
     pub async fn focus(
         &self,
         call: &Call,
-        params: FocusParams,
+        mut params: FocusParams,
     ) -> Result<FocusOutput, EngineError> {
+        let mut notes = self.screen_secrets(&mut params)?;
         params.check()?;
         let action = params.meant();
         let unread = params.unread_arguments(action);
-        let mut notes = Vec::new();
         if !unread.is_empty() {
             notes.push(format!(
                 "Ignored: {} (not used by action {}).",

@@ -103,8 +103,9 @@ impl Engine {
     pub async fn forget(
         &self,
         call: &Call,
-        params: ForgetParams,
+        mut params: ForgetParams,
     ) -> Result<ForgetOutput, EngineError> {
+        let mut notes = self.screen_secrets(&mut params)?;
         self.check_forget(&params)?;
         let ids = self.resolve_ids(call, "ids", &params.ids).await?;
         call.count_rows(ids.len());
@@ -129,6 +130,7 @@ impl Engine {
         } else {
             &[]
         };
+        notes.extend(params.mode.note_unchanged(unchanged));
         Ok(ForgetOutput {
             mode: params.mode,
             changed,
@@ -137,7 +139,7 @@ impl Engine {
                 .map(|memory| ForgottenView::new(memory, params.mode))
                 .collect(),
             reviews,
-            notes: params.mode.note_unchanged(unchanged).into_iter().collect(),
+            notes,
         })
     }
 

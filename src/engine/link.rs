@@ -127,6 +127,12 @@ impl UnlinkMode {
     }
 }
 
+impl MentionItem {
+    pub(super) fn entity_mut(&mut self) -> &mut EntityItem {
+        &mut self.0
+    }
+}
+
 impl From<MentionItem> for Value {
     fn from(item: MentionItem) -> Self {
         serde_json::to_value(item.0).unwrap_or_default()
@@ -210,8 +216,13 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Invalid`] names the refused entities and relations.
-    pub async fn link(&self, call: &Call, params: LinkParams) -> Result<LinkOutput, EngineError> {
+    pub async fn link(
+        &self,
+        call: &Call,
+        mut params: LinkParams,
+    ) -> Result<LinkOutput, EngineError> {
         let now = self.clock.now();
+        let mut notes = self.screen_secrets(&mut params)?;
         let links = accept_call(params)?;
         let count = links.entities.len() + links.relations.len();
         self.refuse_names_of_memories(call, named_entities(&links, ""))
@@ -221,7 +232,7 @@ impl Engine {
         let linked = call
             .database(self.store.link(&call.scope, &links, now))
             .await?;
-        let mut notes = self.note_names(call, names).await;
+        notes.extend(self.note_names(call, names).await);
         notes.extend(linked.not_begun.iter().map(|later| {
             let begin = timestamp(later.valid_from);
             format!(
@@ -241,8 +252,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`Invalid`] with all problems.
-    pub fn check_link(&self, params: LinkParams) -> Result<(), Invalid> {
-        accept_call(params).map(drop)
+    pub fn check_link(&self, mut params: LinkParams) -> Result<(), Invalid> {
+        let mut problems = Problems::default();
+        problems.check(self.screen_secrets(&mut params).map(drop));
+        problems.check(accept_call(params).map(drop));
+        problems.refuse_if_any()
     }
 
     /// Refuses names that are short IDs of existing memories. [`accept_links`] refuses full IDs.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::domain::secrets::SecretPolicy;
 use crate::domain::{Analyzer, Clock, Invalid, Scope, validate};
 use crate::embed::Desk;
 use crate::store::{Store, StoreError};
@@ -35,6 +36,7 @@ mod recall_view;
 mod reference;
 mod remember;
 mod review;
+mod secret_gate;
 mod session;
 mod similar;
 mod status;
@@ -79,6 +81,7 @@ pub struct Engine {
     review_days: u32,
     notices: Notices,
     comparisons: similar::RateLimiter,
+    secrets: SecretPolicy,
 }
 
 /// Default number of days before a review expires.
@@ -107,6 +110,7 @@ impl Engine {
             review_days: REVIEW_DAYS,
             notices: Notices::default(),
             comparisons: similar::RateLimiter::new(),
+            secrets: SecretPolicy::Refuse,
         }
     }
 
@@ -128,6 +132,13 @@ impl Engine {
     #[must_use]
     pub fn with_review_days(mut self, days: u32) -> Self {
         self.review_days = days;
+        self
+    }
+
+    /// Sets the handling of credentials in text that is to be stored.
+    #[must_use]
+    pub fn with_secrets(mut self, policy: SecretPolicy) -> Self {
+        self.secrets = policy;
         self
     }
 

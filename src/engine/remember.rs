@@ -174,6 +174,7 @@ impl Engine {
         params: RememberParams,
     ) -> Result<RememberOutput, EngineError> {
         let now = self.clock.now();
+        let (params, mut notes) = self.screen_items(params).await?;
         let idempotency = params.idempotency_key.as_ref().map(|key| {
             let request = serde_json::to_vec(&params.items)
                 .expect("items are plain data, which always serialises");
@@ -212,8 +213,10 @@ impl Engine {
             .await?;
         self.desk.call();
         let created = stored.iter().filter(|item| item.created).count();
-        let mut notes = note_idempotency(&stored);
-        if notes.is_empty() {
+        let replayed = note_idempotency(&stored);
+        if let Some(replayed) = replayed {
+            notes.push(replayed);
+        } else {
             notes.extend(self.note_names(call, names).await);
             notes.extend(note_recognised(&recognised));
             notes.extend(note_expired_items(&given, now));
@@ -302,7 +305,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Invalid`] names the refused field.
-    pub fn check(&self, item: RememberItem) -> Result<(), Invalid> {
+    pub fn check(&self, mut item: RememberItem) -> Result<(), Invalid> {
+        self.screen_secrets(&mut item)?;
         self.accept(item, self.clock.now()).map(drop)
     }
 
@@ -310,8 +314,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`Invalid`] with all problems.
-    pub fn check_remember(&self, params: RememberParams) -> Result<(), Invalid> {
-        self.accept_all(params, self.clock.now()).map(drop)
+    pub fn check_remember(&self, mut params: RememberParams) -> Result<(), Invalid> {
+        let mut problems = Problems::default();
+        problems.check(self.screen_secrets(&mut params).map(drop));
+        problems.check(self.accept_all(params, self.clock.now()).map(drop));
+        problems.refuse_if_any()
     }
 
     fn accept_all(
@@ -545,14 +552,11 @@ fn list_new_texts(memories: &[StoredView], given: &mut [Given]) -> Vec<(usize, C
     .collect()
 }
 
-fn note_idempotency(stored: &[Remembered]) -> Vec<String> {
+fn note_idempotency(stored: &[Remembered]) -> Option<String> {
     let note = "This idempotency_key was used before with the same arguments; the memories of that call are \
                 returned, and nothing was stored again.";
-    if stored.iter().any(|item| item.replayed) {
-        vec![note.to_owned()]
-    } else {
-        Vec::new()
-    }
+    let is_replayed = stored.iter().any(|item| item.replayed);
+    is_replayed.then(|| note.to_owned())
 }
 
 /// Returns a note on memories that recall leaves out from the start, which is most likely a mistake.

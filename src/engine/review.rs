@@ -259,11 +259,13 @@ impl Engine {
     pub async fn review(
         &self,
         call: &Call,
-        params: ReviewParams,
+        mut params: ReviewParams,
     ) -> Result<ReviewOutput, EngineError> {
+        let notes = self.screen_secrets(&mut params)?;
         params.check()?;
         let max_chars = call.unreserved(params.budget());
         let mut output = self.carry_out_review(call, params).await?;
+        output.notes.splice(0..0, notes);
         output.keep_within(max_chars);
         Ok(output)
     }
@@ -491,8 +493,9 @@ impl Engine {
             ReviewCommand::Decide {
                 id,
                 decision,
-                reason,
+                mut reason,
             } => {
+                self.screen_reason(&mut reason)?;
                 let id = self.resolve_one(call, Referable::Review, "id", &id).await?;
                 if let Some(reason) = &reason {
                     validate::text("reason", reason, validate::MAX_REASON_BYTES)?;

@@ -124,10 +124,11 @@ impl Engine {
     pub async fn update(
         &self,
         call: &Call,
-        params: UpdateParams,
+        mut params: UpdateParams,
     ) -> Result<UpdateOutput, EngineError> {
         let now = self.clock.now();
         self.check_update(params.clone())?;
+        let mut notes = self.screen_secrets(&mut params)?;
         let id = self
             .resolve_one(call, Referable::Memory, "id", &params.id)
             .await?;
@@ -169,7 +170,6 @@ impl Engine {
         let changed = before
             .map(|before| changed_fields(&before, &memory))
             .unwrap_or_default();
-        let mut notes = Vec::new();
         if patch.changes_memory() && changed.is_empty() && review.is_none() {
             notes.push("Nothing changed: the memory already has these values.".to_owned());
         }
@@ -200,8 +200,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`Invalid`] with all problems.
-    pub fn check_update(&self, params: UpdateParams) -> Result<(), Invalid> {
+    pub fn check_update(&self, mut params: UpdateParams) -> Result<(), Invalid> {
         let mut problems = Problems::default();
+        problems.check(self.screen_secrets(&mut params).map(drop));
         problems.check(check_id(Referable::Memory, "id", &params.id));
         problems.check(check_ids(
             "sources",

@@ -12,9 +12,11 @@ use super::conflict::{Conflicts, Renamed};
 use super::export::to_hex;
 use super::format::{self, End, Line};
 use super::report::Report;
+use super::screen::screen_line;
 use super::source::text::{TextReader, next_raw_line};
 use super::{Problem, Problems, TransferError, conflict};
 use crate::domain::Scope;
+use crate::domain::secrets::SecretPolicy;
 use crate::store::Store;
 use crate::store::port::{Imported, Record};
 
@@ -46,6 +48,8 @@ pub struct Imports {
     pub keep_going: bool,
     /// Handling of memories that are already stored with another text.
     pub conflicts: Conflicts,
+    /// Handling of credentials in the records.
+    pub secrets: SecretPolicy,
 }
 
 /// A line, or the reason why it is not text, and whether it ends with a line end.
@@ -119,18 +123,23 @@ fn decode_file(file: File) -> io::Result<Box<dyn BufRead + Send>> {
     })
 }
 
-/// Reads a file to its end.
+/// Reads a file to its end. `secrets` is the policy of the import that follows.
 ///
 /// # Errors
 /// Fails if the file is not readable or not an export; the result contains the problems inside the file.
-pub fn check_file(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<Checked, TransferError> {
+pub fn check_file(
+    path: &Path,
+    secrets: SecretPolicy,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Checked, TransferError> {
     let mut checked = Checked::default();
     let mut hash = Sha256::new();
-    let end = walk_lines(path, &mut checked.problems, &mut |record, text, bytes| {
+    let mut each = |record: Option<Record>, text: &str, bytes| {
         hash.update(text.as_bytes());
         checked.records += u64::from(record.is_some());
         progress(bytes);
-    })?;
+    };
+    let end = walk_lines(path, secrets, &mut checked.problems, &mut each)?;
     checked.sha256 = to_hex(&hash.finalize());
     if let Some((place, end)) = end
         && checked.problems.count == 0
@@ -150,6 +159,7 @@ pub fn check_file(path: &Path, progress: &mut dyn FnMut(u64)) -> Result<Checked,
 /// Passes every line between header and end to `each`, with the record if it is one. Returns the end line.
 fn walk_lines(
     path: &Path,
+    secrets: SecretPolicy,
     problems: &mut Problems,
     each: &mut dyn FnMut(Option<Record>, &str, u64),
 ) -> Result<Option<(String, End)>, TransferError> {
@@ -183,7 +193,7 @@ fn walk_lines(
             );
         }
         let is_header = is_header(&text);
-        match text.and_then(|text| Ok((text, format::read_line(text.trim())?))) {
+        match text.and_then(|text| Ok((text, read_screened_line(text, secrets)?.0))) {
             Ok((text, Line::Record(record))) if whole => each(Some(record), text, bytes),
             Ok((_, Line::End(found))) => end = Some((place, found)),
             Ok((text, Line::Record(record))) => {
@@ -210,6 +220,12 @@ fn walk_lines(
         );
     }
     Ok(end)
+}
+
+/// Reads a line after the policy for credentials was applied to it. Returns a note if it was changed.
+fn read_screened_line(text: &str, secrets: SecretPolicy) -> Result<(Line, Option<String>), String> {
+    let screened = screen_line(text.trim(), secrets)?;
+    Ok((format::read_line(&screened.text)?, screened.note))
 }
 
 /// Returns whether a line begins an export.
@@ -243,12 +259,18 @@ pub async fn import_file(
         let Some((text, _)) = lines.next_line()? else {
             break;
         };
-        let read = text.and_then(|text| Ok((text.len(), format::read_line(text.trim())?)));
-        let (length, record) = match read {
-            Ok((length, Line::Record(record))) => (length, record),
+        let read = text.and_then(|text| {
+            let (line, note) = read_screened_line(text, imports.secrets)?;
+            Ok((text.len(), line, note))
+        });
+        let (length, record, note) = match read {
+            Ok((length, Line::Record(record), note)) => (length, record, note),
             // Another export may follow the end. [`check_file`] has reported the unreadable lines.
-            Ok((_, Line::End(_))) | Err(_) => continue,
+            Ok((_, Line::End(_), _)) | Err(_) => continue,
         };
+        if let Some(note) = note {
+            report.warnings.add(place.clone(), note);
+        }
         let project = imports
             .project
             .clone()

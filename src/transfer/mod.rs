@@ -17,6 +17,8 @@ mod foreign_time;
 pub mod format;
 pub mod import;
 mod report;
+mod scan;
+mod screen;
 pub mod source;
 
 pub use conflict::Conflicts;
@@ -24,6 +26,7 @@ pub use convert::{Converted, Sink};
 pub use export::{Exported, export_snapshot};
 pub use import::{Checked, Imports, check_file, import_file};
 pub use report::Report;
+pub use scan::{Finding, LineScanner};
 
 /// The reason why an export or import failed.
 #[derive(Debug, thiserror::Error)]

@@ -38,6 +38,7 @@ mod ranking;
 mod reindex;
 mod requirement;
 mod schema_names;
+mod secrets;
 mod semantic;
 mod serve;
 mod storage;

@@ -242,10 +242,13 @@ fn given_action(arguments: &JsonObject) -> Option<&str> {
 fn parse_params<P: DeserializeOwned>(arguments: JsonObject) -> Result<P, ToolError> {
     serde_path_to_error::deserialize(Value::Object(arguments)).map_err(|error| {
         // The schema and the parameters disagree, which is a defect. The caller could not understand the error.
-        tracing::error!(%error, "arguments that fit the schema do not fit the parameters");
-        let field = Some(error.path().to_string())
-            .filter(|path| path != ".")
-            .unwrap_or_default();
+        // The error itself may quote a value, which the log must not contain.
+        let path = error.path().to_string();
+        tracing::error!(
+            path,
+            "arguments that fit the schema do not fit the parameters"
+        );
+        let field = Some(path).filter(|path| path != ".").unwrap_or_default();
         let text = "not accepted; see the input schema of the tool".to_owned();
         ToolError::Arguments(vec![Problem {
             field,
