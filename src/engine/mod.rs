@@ -32,6 +32,7 @@ mod recall_empty;
 mod recall_note;
 mod recall_page;
 mod recall_search;
+mod recall_versions;
 mod recall_view;
 mod reference;
 mod remember;

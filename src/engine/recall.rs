@@ -251,19 +251,20 @@ impl Engine {
     async fn read_page(
         &self,
         call: &Call,
-        ranking: Ranking,
+        mut ranking: Ranking,
         request: &RecallRequest,
         offset: usize,
     ) -> Result<(Page, usize), EngineError> {
         let few = ranking.off_topic && offset == 0 && !request.limited;
         let limit = if few { OFF_TOPIC_LIMIT } else { request.limit };
-        let hits = if request.filter.include_outdated {
-            self.order_by_successor(call, ranking.hits).await?
-        } else {
-            ranking.hits
-        };
-        let past = ranking.past.into_iter();
+        let past = std::mem::take(&mut ranking.past).into_iter();
         let mut by_id: HashMap<Uuid, Memory> = past.map(|memory| (memory.id, memory)).collect();
+        let mut hits = self
+            .order_by_version(call, ranking, request, offset, &mut by_id)
+            .await?;
+        if request.filter.include_outdated {
+            hits = self.order_by_successor(call, hits).await?;
+        }
         let last = (offset + MOST_FOLDED * limit).min(MAX_RANKED);
         let total = hits.len();
         let mut page = new_page(request, limit);
@@ -277,8 +278,8 @@ impl Engine {
                 return Ok((page, at));
             }
             let part: Vec<(usize, Hit)> = places.by_ref().take(PORTION.min(limit + 1)).collect();
-            self.read_hit_memories(call, &part, request, &mut by_id)
-                .await?;
+            let ids: Vec<Uuid> = part.iter().map(|(_, hit)| hit.id).collect();
+            self.load_hits(call, &ids, request, &mut by_id).await?;
             for (place, hit) in part {
                 // A memory that was deleted between the two statements is left out.
                 let Some(memory) = by_id.remove(&hit.id) else {
@@ -299,20 +300,23 @@ impl Engine {
         Ok((page, total))
     }
 
-    /// Reads the memories of hits that are not loaded yet.
-    async fn read_hit_memories(
+    /// Reads the memories that are not loaded yet.
+    pub(super) async fn load_hits(
         &self,
         call: &Call,
-        hits: &[(usize, Hit)],
+        ids: &[Uuid],
         request: &RecallRequest,
         by_id: &mut HashMap<Uuid, Memory>,
     ) -> Result<(), EngineError> {
-        let ids = hits.iter().map(|(_, hit)| hit.id);
-        let ids: Vec<Uuid> = ids.filter(|id| !by_id.contains_key(id)).collect();
+        let unread = ids.iter().copied().filter(|id| !by_id.contains_key(id));
+        let ids: Vec<Uuid> = unread.collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
         let memories = call
             .database(self.store.get(&call.scope, &ids, false))
             .await?;
-        call.count_rows(hits.len());
+        call.count_rows(ids.len());
         // A memory that changed between the two statements no longer has its earlier state.
         let as_it_was = |memory: &Memory| {
             request.filter.as_of != AsOf::KnownThen || memory.updated_at <= request.filter.now
@@ -509,4 +513,11 @@ pub(super) struct RecallRequest {
     form: AnswerForm,
     position: Option<Position>,
     notes: Vec<String>,
+}
+
+impl RecallRequest {
+    /// Number of hits that a page reads at once: one more than it shows, to find out where the next page begins.
+    pub(super) fn page_size(&self) -> usize {
+        PORTION.min(self.limit + 1)
+    }
 }

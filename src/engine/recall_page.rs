@@ -74,6 +74,10 @@ fn describe_group(
     } = newest;
     let number = hit.as_ref().map_or(0, |hit| hit.passage);
     let mut nearest = NearestPassage::find(&memory, number);
+    let newer_version = hit
+        .as_ref()
+        .and_then(|hit| hit.newer_version)
+        .filter(|_| memory.superseded_by.is_none());
     let why = hit.map(|hit| Why::new(hit, rank, nearest.text(&memory), terms));
     let mut memory = MemoryView::new(memory, project);
     let size = memory.chars();
@@ -104,6 +108,7 @@ fn describe_group(
             cut: false,
             similar: others.len(),
             similar_ids: similar_ids.map(ToString::to_string).collect(),
+            newer_version: newer_version.map(|id| id.to_string()),
             confidence: why
                 .as_ref()
                 .filter(|_| is_index)

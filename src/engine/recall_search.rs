@@ -4,6 +4,8 @@
 //! embedder computes the vector of the query; the candidates by words and by meaning; and their context. Without an
 //! embedder, or if it does not respond in time, only words are searched, and a note reports it.
 
+use chrono::Datelike as _;
+
 use super::as_of::ThenMemories;
 use super::{Call, Engine, EngineError};
 use crate::domain::bm25::Lexicon;
@@ -14,8 +16,8 @@ use crate::domain::passage::shorten_to_passage;
 use crate::domain::prompt::{SearchedPrompt, find_question};
 use crate::domain::ranking::boosts::MOST_MENTIONING;
 use crate::domain::ranking::{
-    Calibration, ExpandedQuery, Hit, add_lexical_hits, confidence, extract_terms, merge,
-    rank_candidates,
+    Calibration, ExpandedQuery, Hit, VersionQuestion, add_lexical_hits, confidence, extract_terms,
+    merge, rank_candidates,
 };
 use crate::domain::spelling::list_candidates;
 use crate::domain::{AsOf, Filter, Memory};
@@ -39,6 +41,8 @@ pub(super) struct Ranking {
     pub(super) confidence: f64,
     /// Whether the query is almost certainly about something else.
     pub(super) off_topic: bool,
+    /// The versions of facts that the question asks for.
+    pub(super) versions: VersionQuestion,
     /// Memories that changed since the requested time, in their earlier state.
     pub(super) past: Vec<Memory>,
     pub(super) notes: Vec<String>,
@@ -120,6 +124,8 @@ impl Engine {
         candidates.add_neighbors(context.turns);
         let now = (filter.as_of == AsOf::Present).then_some(filter.now);
         let ranked = rank_candidates(&query, candidates, context.entities, calibrated, now);
+        let years = ranked.hits.iter().map(|hit| hit.context.occurred_at.year());
+        let spans = query.find_spans(&years.collect());
         let mut notes = past.list_notes();
         notes.extend(describe_question(text, &asked));
         notes.extend(semantic.note);
@@ -133,6 +139,7 @@ impl Engine {
             terms: query.label_terms(),
             confidence: ranked.confidence,
             off_topic: judged && confidence::is_off_topic(ranked.confidence),
+            versions: VersionQuestion::new(asked.words, &self.analyzer, &spans, today),
             past: past.memories,
             notes,
         })

@@ -66,6 +66,9 @@ pub struct HitView {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(skip)]
     pub similar_ids: Vec<String>,
+    /// ID of a newer memory that seems to state the same fact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newer_version: Option<String>,
     /// Confidence that this hit answers the question; only with detail index.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]

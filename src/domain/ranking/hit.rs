@@ -82,6 +82,8 @@ pub struct Hit {
     pub entity_bonus: f64,
     /// Multiplier by usage; absent for earlier points in time and beyond the first hits.
     pub boosts: Option<Boosts>,
+    /// The newest memory that seems to state the same fact at a later time.
+    pub newer_version: Option<Uuid>,
 }
 
 impl Hit {
@@ -107,6 +109,7 @@ impl Hit {
             entities: Vec::new(),
             entity_bonus: 0.0,
             boosts: None,
+            newer_version: None,
         }
     }
 }

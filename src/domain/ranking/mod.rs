@@ -2,8 +2,8 @@
 //!
 //! The steps are pure and run in this order: [`ExpandedQuery`] interprets the query with the lexicon, [`merge()`] joins
 //! the channels, [`CandidateSet::missing_turns`] and [`CandidateSet::add_neighbors`] complete conversations, [`fuse()`]
-//! computes scores, [`ConfidenceScale`] judges them, [`boost_hits`] adds entity bonuses and usage multipliers, and
-//! [`Page`] folds equivalent hits. [`rank_candidates`] composes the steps after the store's reads. To add a signal, add
+//! computes scores, [`ConfidenceScale`] judges them, [`boost_hits`] adds entity bonuses and usage multipliers,
+//! [`order_versions`] puts current facts first, and [`Page`] folds equivalent hits. [`rank_candidates`] composes the steps after the store's reads. To add a signal, add
 //! a field to [`Hit`] and a [`ScoreComponent`] to `fuse`. Both backends rank alike because the arithmetic is here;
 //! docs/recall.md explains the constants.
 
@@ -19,8 +19,10 @@ pub mod fuse;
 mod hit;
 mod merge;
 mod page;
+mod phrase;
 mod query;
 pub mod usage;
+mod versions;
 
 pub use boosts::{EntityMention, NamedEntities, boost_hits};
 pub use calibration::Calibration;
@@ -31,6 +33,7 @@ pub use merge::{CandidateSet, add_lexical_hits, merge};
 pub use page::{Page, PageEntry, PageGroup, order_after_successors};
 pub use query::{ExpandedQuery, extract_terms};
 pub use usage::{Boosts, UsageStats};
+pub use versions::{StatedFact, VersionQuestion, count_compared, order_versions};
 
 /// Minimum cosine of a hit that shares neither a word nor a time with the query and belongs to no conversation. Among
 /// any texts, some are nearest.

@@ -208,7 +208,11 @@ fn index_line(hit: &HitView, shared: &Shared) -> String {
         shared.date_of(hit),
         one_line(&memory.content),
     );
-    format!("{id}{kind}{day}{confidence}{size} {text}{}", similar(hit))
+    format!(
+        "{id}{kind}{day}{confidence}{size} {text}{}{}",
+        older_version(hit),
+        similar(hit)
+    )
 }
 
 /// Describes a hit briefly: its text, its date, and whether it is still valid.
@@ -265,7 +269,7 @@ fn describe_hit(hit: &HitView, shared: &Shared) -> String {
 
 /// Returns notes on a hit, printed after its text.
 fn remarks(hit: &HitView) -> String {
-    let mut text = similar(hit);
+    let mut text = older_version(hit) + &similar(hit);
     if let Some(why) = &hit.why {
         text.push_str(&format!(
             "\n  why: score {}, words {}",
@@ -277,6 +281,14 @@ fn remarks(hit: &HitView) -> String {
         }
     }
     text
+}
+
+/// Marks a hit to which a newer memory about the same fact was found.
+fn older_version(hit: &HitView) -> String {
+    let newer = hit.newer_version.as_deref().map(short_id);
+    newer.map_or_else(String::new, |id| {
+        format!(" (an older version of the same fact? newer: {id})")
+    })
 }
 
 fn similar(hit: &HitView) -> String {

@@ -13,13 +13,13 @@ use cognitive_memory_mcp::store::Store;
 
 use super::{analyzer, scope};
 
-struct Service {
+pub(super) struct Service {
     engine: Engine,
     call: Call,
 }
 
 impl Service {
-    fn new(store: &Arc<dyn Store>) -> Self {
+    pub(super) fn new(store: &Arc<dyn Store>) -> Self {
         let engine = Engine::new(Arc::clone(store), analyzer(), Arc::new(SystemClock));
         Self {
             engine,
@@ -34,7 +34,7 @@ impl Service {
         found.notes.join(" ")
     }
 
-    async fn remember(&self, items: Vec<RememberItem>) -> Vec<String> {
+    pub(super) async fn remember(&self, items: Vec<RememberItem>) -> Vec<String> {
         let params = RememberParams {
             items,
             idempotency_key: None,
@@ -47,11 +47,11 @@ impl Service {
             .collect()
     }
 
-    async fn recall(&self, params: RecallParams) -> RecallOutput {
+    pub(super) async fn recall(&self, params: RecallParams) -> RecallOutput {
         self.engine.recall(&self.call, params).await.unwrap()
     }
 
-    async fn contents(&self, params: RecallParams) -> Vec<String> {
+    pub(super) async fn contents(&self, params: RecallParams) -> Vec<String> {
         self.recall(params)
             .await
             .hits
@@ -68,14 +68,14 @@ fn item(content: &str) -> RememberItem {
     }
 }
 
-fn on(content: &str, day: &str) -> RememberItem {
+pub(super) fn on(content: &str, day: &str) -> RememberItem {
     RememberItem {
         occurred_at: Some(day.to_owned()),
         ..item(content)
     }
 }
 
-fn asking(query: &str) -> RecallParams {
+pub(super) fn asking(query: &str) -> RecallParams {
     RecallParams {
         query: Some(query.to_owned()),
         ..RecallParams::default()

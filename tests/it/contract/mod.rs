@@ -46,6 +46,7 @@ pub(crate) mod review;
 pub(crate) mod search;
 pub(crate) mod spelling;
 pub(crate) mod vector;
+pub(crate) mod versions;
 pub(crate) mod write;
 
 /// A prepared store, and the values that must live as long.
@@ -60,6 +61,7 @@ macro_rules! contract_tests {
         mod $backend {
             $crate::contract::contract_cases!($fresh;
                 answer::near_duplicates_are_folded,
+                versions::the_current_version_of_a_fact_comes_first,
                 answer::folding_neither_loses_nor_repeats_hits,
                 answer::superseded_memories_come_behind_their_successors,
                 answer::known_then_and_true_then_are_two_questions,

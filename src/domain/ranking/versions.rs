@@ -1,0 +1,539 @@
+//! Versions of a fact: notes that give the same attribute of the same entity at different times, without `supersedes`.
+//!
+//! Two short notes are versions if they have most words and tags in common, or somewhat fewer if the newer one reports a
+//! change ("now", "no longer"). The newest version comes first, unless the question names a time or asks for history.
+//! Versions only move in front of the best-ranked one, so memories about other facts keep their order.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::hit::Hit;
+use super::phrase::{NormalText, list_change_phrases};
+use crate::domain::proper_name::find_proper_names;
+use crate::domain::time_expression::{Span, find_time_words};
+use crate::domain::{Analyzer, Kind, Memory};
+
+/// Number of best hits among which versions are looked for.
+const COMPARED_HITS: usize = 20;
+/// Minimum score of a version, as a share of the score of the best hit.
+const LEAST_SCORE: f64 = 0.3;
+/// Maximum length in bytes of a text that states a single fact.
+const MOST_BYTES: usize = 400;
+/// Minimum similarity of two versions.
+const LEAST_SIMILARITY: f64 = 0.6;
+/// Number of first characters that two forms of a long name have in common.
+const NAME_BEGINNING: usize = 5;
+/// Contribution of the tags if all are the same.
+const SAME_TAGS: f64 = 0.3;
+/// Contribution of the tags if a memory has none.
+const UNKNOWN_TAGS: f64 = 0.1;
+/// Contribution of words that report a change.
+const REPORTED_CHANGE: f64 = 0.1;
+/// Minimum time between two versions. Notes of the same hour are parts of one report.
+const LEAST_INTERVAL: TimeDelta = TimeDelta::hours(1);
+
+/// The order of the versions of a fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum VersionOrder {
+    NewestFirst,
+    OldestFirst,
+    /// The second newest first, then older ones, and the newest last.
+    PreviousFirst,
+    /// The newest version before this day first.
+    ValidBefore(NaiveDate),
+    /// As ranked, because the question is about the past but does not say which.
+    AsRanked,
+}
+
+impl VersionOrder {
+    /// Derives the order from a question that names the times `spans`.
+    fn from_question(question: &str, spans: &[Span], today: NaiveDate) -> Self {
+        let text = NormalText::new(question);
+        if let Some(span) = find_period(question, spans, today) {
+            let end = if text.asks_before() {
+                span.from
+            } else {
+                span.to
+            };
+            return Self::ValidBefore(end);
+        }
+        if text.asks_for_first() {
+            Self::OldestFirst
+        } else if text.asks_for_previous() {
+            Self::PreviousFirst
+        } else if text.asks_about_past() {
+            Self::AsRanked
+        } else {
+            Self::NewestFirst
+        }
+    }
+
+    /// Sorts versions given newest first.
+    fn sort_versions(self, versions: &mut [(DateTime<Utc>, usize)]) {
+        match self {
+            Self::NewestFirst | Self::AsRanked => {}
+            Self::OldestFirst => versions.reverse(),
+            Self::PreviousFirst => versions.rotate_left(1),
+            Self::ValidBefore(day) => {
+                let later = versions.partition_point(|(time, _)| time.date_naive() >= day);
+                versions.rotate_left(later);
+                let earlier = versions.len() - later;
+                versions[earlier..].reverse();
+            }
+        }
+    }
+}
+
+/// Returns the first of the times that has begun, or a year in a form that is too vague to rank by ("at Christmas 2025").
+fn find_period(question: &str, spans: &[Span], today: NaiveDate) -> Option<Span> {
+    let named = spans.iter().copied().find(|span| span.from <= today);
+    named.or_else(|| find_bare_year(question, today))
+}
+
+/// Finds a past year anywhere in a question.
+fn find_bare_year(question: &str, today: NaiveDate) -> Option<Span> {
+    let words = question.split(|c: char| !c.is_alphanumeric());
+    let years = words.filter(|word| word.len() == 4);
+    let mut past = years
+        .filter_map(|word| word.parse::<i32>().ok())
+        .filter(|year| (1_900..=today.year()).contains(year));
+    let year = past.next()?;
+    Some(Span {
+        from: NaiveDate::from_ymd_opt(year, 1, 1)?,
+        to: NaiveDate::from_ymd_opt(year + 1, 1, 1)?,
+    })
+}
+
+/// The versions that a question asks for.
+#[derive(Debug)]
+pub struct VersionQuestion {
+    order: VersionOrder,
+    /// The terms of each proper name in the question.
+    names: Vec<BTreeSet<String>>,
+    /// The terms with digits: numbers and identifiers such as "web-1".
+    numbers: BTreeSet<String>,
+}
+
+impl VersionQuestion {
+    /// Reads a question that names the times `spans`.
+    #[must_use]
+    pub fn new(question: &str, analyzer: &Analyzer, spans: &[Span], today: NaiveDate) -> Self {
+        let terms_of = |text: &str| analyzer.terms(text).counts.into_keys();
+        let names = find_proper_names(question).into_iter();
+        let has_digit = |term: &String| term.contains(|c: char| c.is_ascii_digit());
+        let times: BTreeSet<String> = find_time_words(question).flat_map(terms_of).collect();
+        Self {
+            order: VersionOrder::from_question(question, spans, today),
+            names: names.map(|name| terms_of(name).collect()).collect(),
+            numbers: terms_of(question)
+                .filter(|term| has_digit(term) && !times.contains(term))
+                .collect(),
+        }
+    }
+
+    /// Returns whether both facts have the entities of the question in common: if one contains its names and the other
+    /// none of them, the other is about another entity, and likewise for any of its numbers.
+    fn asks_about_both(&self, a: &StatedFact, b: &StatedFact) -> bool {
+        let named = |fact: &StatedFact| -> Vec<bool> {
+            let names = self.names.iter();
+            names.map(|name| fact.contains_name(name)).collect()
+        };
+        let (in_a, in_b) = (named(a), named(b));
+        let any = |in_fact: &[bool]| in_fact.contains(&true);
+        let shares_name = in_a.iter().zip(&in_b).any(|(a, b)| *a && *b);
+        let same_entity = shares_name || !(any(&in_a) || any(&in_b));
+        let contains_same = |number: &String| a.terms.contains(number) == b.terms.contains(number);
+        same_entity && self.numbers.iter().all(contains_same)
+    }
+
+    fn are_versions(&self, a: &StatedFact, b: &StatedFact) -> bool {
+        a.is_version_of(b) && self.asks_about_both(a, b)
+    }
+}
+
+/// The properties of a short note by which its other versions are recognized.
+#[derive(Debug, Clone)]
+pub struct StatedFact {
+    project: String,
+    occurred_at: DateTime<Utc>,
+    terms: BTreeSet<String>,
+    tags: BTreeSet<String>,
+    reports_change: bool,
+}
+
+impl StatedFact {
+    /// Reads the fact that a memory states; none if the memory is a turn, an episode or a long text.
+    #[must_use]
+    pub fn read_memory(memory: &Memory, analyzer: &Analyzer) -> Option<Self> {
+        let is_statement = matches!(memory.kind, Kind::Note | Kind::Insight);
+        if !is_statement || memory.turn.is_some() || memory.content.len() > MOST_BYTES {
+            return None;
+        }
+        Some(Self {
+            project: memory.project.clone(),
+            occurred_at: memory.occurred_at,
+            terms: analyzer.terms(&memory.content).counts.into_keys().collect(),
+            tags: memory.tags.iter().map(|tag| tag.to_lowercase()).collect(),
+            reports_change: NormalText::new(&memory.content).contains_any(list_change_phrases()),
+        })
+    }
+
+    /// Returns whether both seem to state the same fact at different times.
+    fn is_version_of(&self, other: &Self) -> bool {
+        let (older, newer) = if self.occurred_at < other.occurred_at {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        let interval = newer.occurred_at - older.occurred_at;
+        if older.project != newer.project || interval < LEAST_INTERVAL {
+            return false;
+        }
+        let common = older.terms.intersection(&newer.terms).count();
+        let shorter = older.terms.len().min(newer.terms.len());
+        if common == 0 {
+            return false;
+        }
+        let change = if newer.reports_change {
+            REPORTED_CHANGE
+        } else {
+            0.0
+        };
+        let similarity = share_of(common, shorter) + older.compare_tags(newer) + change;
+        similarity >= LEAST_SIMILARITY
+    }
+
+    /// Returns whether the fact contains a name or another form of it, such as Postgres for PostgreSQL.
+    fn contains_name(&self, name: &BTreeSet<String>) -> bool {
+        let is_form = |term: &String, part: &String| {
+            let beginning = part.char_indices().nth(NAME_BEGINNING);
+            let beginning = beginning.map_or(part.as_str(), |(end, _)| &part[..end]);
+            term == part || (beginning.len() < part.len() && term.starts_with(beginning))
+        };
+        name.iter()
+            .all(|part| self.terms.iter().any(|term| is_form(term, part)))
+    }
+
+    fn compare_tags(&self, other: &Self) -> f64 {
+        if self.tags.is_empty() || other.tags.is_empty() {
+            return UNKNOWN_TAGS;
+        }
+        let common = self.tags.intersection(&other.tags).count();
+        SAME_TAGS * share_of(common, self.tags.union(&other.tags).count())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a short text has few terms")]
+fn share_of(part: usize, whole: usize) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+/// Returns the number of best hits that can be versions of a fact.
+#[must_use]
+pub fn count_compared(hits: &[Hit]) -> usize {
+    let best = hits.first().map_or(0.0, |hit| hit.score);
+    let compared = hits.iter().take(COMPARED_HITS);
+    compared
+        .take_while(|hit| hit.score >= LEAST_SCORE * best)
+        .count()
+}
+
+/// Moves the preferred versions of each fact in front of the one that ranks best, and marks older versions with the ID
+/// of the newest. Hits beyond [`count_compared`] and hits without a fact keep their order.
+#[must_use]
+pub fn order_versions(
+    mut hits: Vec<Hit>,
+    facts: &HashMap<Uuid, StatedFact>,
+    question: &VersionQuestion,
+) -> Vec<Hit> {
+    let rest = hits.split_off(count_compared(&hits));
+    mark_older_versions(&mut hits, facts, question);
+    let mut waiting: Vec<Option<Hit>> = hits.into_iter().map(Some).collect();
+    let mut ordered = Vec::with_capacity(waiting.len() + rest.len());
+    for at in 0..waiting.len() {
+        for place in list_preferred(at, &waiting, facts, question) {
+            ordered.extend(waiting[place].take());
+        }
+        ordered.extend(waiting[at].take());
+    }
+    ordered.extend(rest);
+    ordered
+}
+
+fn mark_older_versions(
+    hits: &mut [Hit],
+    facts: &HashMap<Uuid, StatedFact>,
+    question: &VersionQuestion,
+) {
+    let stated: Vec<(Uuid, &StatedFact)> = hits
+        .iter()
+        .filter_map(|hit| Some((hit.id, facts.get(&hit.id)?)))
+        .collect();
+    for hit in hits {
+        let Some(own) = facts.get(&hit.id) else {
+            continue;
+        };
+        let newer = stated.iter().filter(|(_, other)| {
+            other.occurred_at > own.occurred_at && question.are_versions(own, other)
+        });
+        let newest = newer.max_by_key(|(_, other)| other.occurred_at);
+        hit.newer_version = newest.map(|(id, _)| *id);
+    }
+}
+
+/// Returns the positions of the versions that come before the hit at `at`.
+fn list_preferred(
+    at: usize,
+    waiting: &[Option<Hit>],
+    facts: &HashMap<Uuid, StatedFact>,
+    question: &VersionQuestion,
+) -> Vec<usize> {
+    let fact_at = |place: usize| facts.get(&waiting[place].as_ref()?.id);
+    let is_exact = waiting[at].as_ref().is_some_and(|hit| hit.exact);
+    let keeps_place = is_exact || question.order == VersionOrder::AsRanked;
+    let Some(own) = fact_at(at).filter(|_| !keeps_place) else {
+        return Vec::new();
+    };
+    let later = (at + 1..waiting.len())
+        .filter_map(|place| Some((fact_at(place)?, place)))
+        .filter(|(fact, _)| question.are_versions(fact, own))
+        .map(|(fact, place)| (fact.occurred_at, place));
+    let mut versions: Vec<(DateTime<Utc>, usize)> = std::iter::once((own.occurred_at, at))
+        .chain(later)
+        .collect();
+    versions.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    question.order.sort_versions(&mut versions);
+    let places = versions.into_iter().map(|(_, place)| place);
+    places.take_while(|place| *place != at).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Language;
+    use crate::domain::conversation::HitContext;
+    use crate::domain::ranking::UsageStats;
+
+    fn day(text: &str) -> NaiveDate {
+        text.parse().unwrap()
+    }
+
+    fn fact(content: &str, tags: &[&str], date: &str) -> StatedFact {
+        let analyzer = Analyzer::new(Language::English);
+        StatedFact {
+            project: "p".to_owned(),
+            occurred_at: day(date).and_time(chrono::NaiveTime::MIN).and_utc(),
+            terms: analyzer.terms(content).counts.into_keys().collect(),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            reports_change: NormalText::new(content).contains_any(list_change_phrases()),
+        }
+    }
+
+    /// Returns hits with these scores, numbered from 1 in this order.
+    fn hits(scores: &[f64]) -> Vec<Hit> {
+        let hit = |(number, score): (u32, &f64)| {
+            let context = HitContext::default();
+            let id = Uuid::from_u128(number.into());
+            Hit {
+                score: *score,
+                ..Hit::new(id, i64::from(number), UsageStats::default(), context)
+            }
+        };
+        (1..).zip(scores).map(hit).collect()
+    }
+
+    fn by_id(facts: Vec<StatedFact>) -> HashMap<Uuid, StatedFact> {
+        let ids = (1_u32..).map(|number| Uuid::from_u128(number.into()));
+        ids.zip(facts).collect()
+    }
+
+    fn numbers(hits: &[Hit]) -> Vec<i64> {
+        hits.iter().map(|hit| hit.seq).collect()
+    }
+
+    fn asking(order: VersionOrder) -> VersionQuestion {
+        VersionQuestion {
+            order,
+            names: Vec::new(),
+            numbers: BTreeSet::new(),
+        }
+    }
+
+    fn ports() -> HashMap<Uuid, StatedFact> {
+        by_id(vec![
+            fact("The port of Heron is 8080.", &[], "2026-01-10"),
+            fact("Heron needs two nodes.", &[], "2026-02-01"),
+            fact("The port of Heron is 9090.", &[], "2026-04-10"),
+            fact("The port of Heron is 7070.", &[], "2026-09-10"),
+        ])
+    }
+
+    #[test]
+    fn the_version_that_the_question_asks_for_comes_first() {
+        for (order, expected) in [
+            (VersionOrder::NewestFirst, [4, 3, 1, 2]),
+            (VersionOrder::OldestFirst, [1, 2, 3, 4]),
+            (VersionOrder::PreviousFirst, [3, 1, 2, 4]),
+            (VersionOrder::ValidBefore(day("2026-05-01")), [3, 1, 2, 4]),
+            (VersionOrder::ValidBefore(day("2025-05-01")), [1, 2, 3, 4]),
+            (VersionOrder::AsRanked, [1, 2, 3, 4]),
+        ] {
+            let ordered = order_versions(hits(&[2.0, 1.5, 1.4, 1.0]), &ports(), &asking(order));
+            assert_eq!(numbers(&ordered), expected, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn older_versions_name_the_newest() {
+        let ordered = order_versions(
+            hits(&[2.0, 1.5, 1.4, 1.0]),
+            &ports(),
+            &asking(VersionOrder::AsRanked),
+        );
+        let newer: Vec<Option<u128>> = ordered
+            .iter()
+            .map(|hit| hit.newer_version.map(|id| id.as_u128()))
+            .collect();
+        assert_eq!(newer, [Some(4), None, Some(4), None]);
+    }
+
+    #[test]
+    fn weak_and_exact_hits_keep_their_places() {
+        let weak = order_versions(
+            hits(&[2.0, 1.5, 0.5, 0.4]),
+            &ports(),
+            &asking(VersionOrder::NewestFirst),
+        );
+        assert_eq!(numbers(&weak), [1, 2, 3, 4]);
+        let mut exact = hits(&[2.0, 1.5, 1.4, 1.0]);
+        exact[0].exact = true;
+        let exact = order_versions(exact, &ports(), &asking(VersionOrder::NewestFirst));
+        assert_eq!(numbers(&exact), [1, 2, 4, 3]);
+    }
+
+    #[test]
+    fn versions_share_words_and_tags_and_differ_in_time() {
+        let lead = fact(
+            "Ines Calder leads the platform team.",
+            &["people", "work"],
+            "2025-06-02",
+        );
+        let next = "New lead of the platform team as of this week: Nkechi Obi.";
+        let is_version = |content: &str, tags: &[&str], date: &str| {
+            fact(content, tags, date).is_version_of(&lead)
+        };
+        assert!(is_version(next, &["people", "work"], "2026-08-17"));
+        let fewer_words = "Lead of the platform: Nkechi Obi.";
+        assert!(is_version(fewer_words, &["people", "work"], "2026-08-17"));
+        assert!(!is_version(fewer_words, &["sports"], "2026-08-17"));
+        assert!(
+            !is_version(next, &["people", "work"], "2025-06-02"),
+            "the same time"
+        );
+        let other = "Ines Calder plays the cello in the town orchestra.";
+        assert!(
+            !is_version(other, &["people", "music"], "2026-08-17"),
+            "another attribute"
+        );
+        let elsewhere = StatedFact {
+            project: "other".to_owned(),
+            ..fact(next, &["people", "work"], "2026-08-17")
+        };
+        assert!(!elsewhere.is_version_of(&lead), "another project");
+    }
+
+    #[test]
+    fn facts_about_other_entities_than_those_of_the_question_are_no_versions() {
+        let analyzer = Analyzer::new(Language::English);
+        let are_versions = |question: &str, older: &str, newer: &str| {
+            let question = VersionQuestion::new(question, &analyzer, &[], day("2026-10-01"));
+            let (older, newer) = (
+                fact(older, &[], "2026-01-01"),
+                fact(newer, &[], "2026-05-01"),
+            );
+            question.are_versions(&older, &newer)
+        };
+        let (ben, rosa) = (
+            "Ben goes to Elm Primary School.",
+            "Rosa goes to Elm Primary School.",
+        );
+        assert!(!are_versions("Which school does Ben go to?", ben, rosa));
+        assert!(are_versions("Which school is that?", ben, rosa));
+        let (one, two) = (
+            "Server web-1 has 16 GB of memory.",
+            "Server web-2 has 32 GB of memory.",
+        );
+        assert!(!are_versions("How much memory does web-1 have?", one, two));
+        let one_now = "Server web-1 has 32 GB of memory now.";
+        assert!(are_versions(
+            "How much memory does web-1 have?",
+            one,
+            one_now
+        ));
+    }
+
+    #[test]
+    fn turns_episodes_and_long_texts_state_no_single_fact() {
+        let analyzer = Analyzer::new(Language::English);
+        let reads = |change: fn(&mut Memory)| {
+            let mut memory = Memory {
+                kind: Kind::Note,
+                ..Memory::default()
+            };
+            change(&mut memory);
+            StatedFact::read_memory(&memory, &analyzer).is_some()
+        };
+        assert!(reads(|_| {}));
+        assert!(!reads(|memory| memory.kind = Kind::Dialogue));
+        assert!(!reads(|memory| memory.kind = Kind::Episode));
+        assert!(!reads(|memory| memory.turn = Some(1)));
+        assert!(!reads(|memory| memory.content = "a fact ".repeat(100)));
+    }
+
+    #[test]
+    fn the_question_determines_the_order() {
+        let today = day("2026-10-01");
+        let order = |question: &str| {
+            let spans =
+                crate::domain::time_expression::find_spans(question, today, &[2025, 2026].into());
+            VersionOrder::from_question(question, &spans, today)
+        };
+        for question in [
+            "Which port does Heron listen on?",
+            "Was kostet der Stellplatz?",
+            "heron port",
+            "Quel est le port de Heron ?",
+        ] {
+            assert_eq!(order(question), VersionOrder::NewestFirst, "{question}");
+        }
+        for question in [
+            "What did we use for CI originally?",
+            "Wer leitete das Team am Anfang?",
+        ] {
+            assert_eq!(order(question), VersionOrder::OldestFirst, "{question}");
+        }
+        for question in [
+            "Where did the dumps go before?",
+            "Wo war die Haftpflicht vorher?",
+        ] {
+            assert_eq!(order(question), VersionOrder::PreviousFirst, "{question}");
+        }
+        assert_eq!(order("Who was the lead?"), VersionOrder::AsRanked);
+        for (question, end) in [
+            ("Which port was it in February 2026?", "2026-03-01"),
+            ("Which port was it in summer 2025?", "2025-09-01"),
+            ("Which port was it at Christmas 2025?", "2026-01-01"),
+            ("Which port did it have before March 2026?", "2026-03-01"),
+            ("Which port did it have in March?", "2026-04-01"),
+            ("Welchen Port hatte es im Jahr 2025?", "2026-01-01"),
+        ] {
+            assert_eq!(
+                order(question),
+                VersionOrder::ValidBefore(day(end)),
+                "{question}"
+            );
+        }
+    }
+}
