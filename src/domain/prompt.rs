@@ -1,7 +1,8 @@
 //! The question in a long prompt: hooks and models pass whole prompts to recall.
 //!
-//! The last question decides, with or without a question mark. Without any question, the last sentence decides about the
-//! meaning, because requests come last, and all words count.
+//! The last question decides, with or without a question mark. Without any question, the request is the last or the first
+//! sentence, because texts that people paste into a prompt come before or after it; the caller compares both with the
+//! memories. If neither is near to any, the last sentence decides about the meaning, and all words count.
 
 use super::Analyzer;
 use super::Language;
@@ -34,15 +35,26 @@ pub struct SearchedPrompt<'a> {
     pub words: &'a str,
     /// Its meaning is searched for.
     pub meaning: &'a str,
+    /// Another sentence that may be the request, if no sentence is a question.
+    pub other_request: Option<&'a str>,
+}
+
+impl<'a> SearchedPrompt<'a> {
+    /// Searches for the words and the meaning of `text`.
+    #[must_use]
+    pub fn of_text(text: &'a str) -> Self {
+        Self {
+            words: text,
+            meaning: text,
+            other_request: None,
+        }
+    }
 }
 
 /// Finds the question in a prompt; a short prompt is a question itself.
 #[must_use]
 pub fn find_question<'a>(prompt: &'a str, analyzer: &Analyzer) -> SearchedPrompt<'a> {
-    let whole = SearchedPrompt {
-        words: prompt,
-        meaning: prompt,
-    };
+    let whole = SearchedPrompt::of_text(prompt);
     if prompt.len() <= SHORT_BYTES {
         return whole;
     }
@@ -68,13 +80,13 @@ pub fn find_question<'a>(prompt: &'a str, analyzer: &Analyzer) -> SearchedPrompt
         None => last(&has_question_mark).and_then(with_sentences_before),
     };
     match question {
-        Some(question) => SearchedPrompt {
-            words: question,
-            meaning: question,
-        },
+        Some(question) => SearchedPrompt::of_text(question),
         None => SearchedPrompt {
             words: prompt,
             meaning: with_sentences_before(statements.len() - 1).unwrap_or(prompt),
+            other_request: (end.len() == prompt.len())
+                .then(|| text_of(0))
+                .filter(|text| says_enough(text, analyzer)),
         },
     }
 }
@@ -165,5 +177,7 @@ mod tests {
         let found = searched(&prompt);
         assert_eq!(found.meaning, "Update the settings of the heron service.");
         assert_eq!(found.words, prompt);
+        let first = "I spent the morning on the quarterly report.";
+        assert_eq!(found.other_request, Some(first), "it may be the request");
     }
 }

@@ -31,6 +31,7 @@ mod recall;
 mod recall_empty;
 mod recall_note;
 mod recall_page;
+mod recall_request;
 mod recall_search;
 mod recall_versions;
 mod recall_view;

@@ -13,7 +13,7 @@ use crate::domain::conversation::Turn;
 use crate::domain::graph::names_in;
 use crate::domain::memory::content_hash;
 use crate::domain::passage::shorten_to_passage;
-use crate::domain::prompt::{SearchedPrompt, find_question};
+use crate::domain::prompt::SearchedPrompt;
 use crate::domain::ranking::boosts::MOST_MENTIONING;
 use crate::domain::ranking::{
     Calibration, ExpandedQuery, Hit, VersionQuestion, add_lexical_hits, confidence, extract_terms,
@@ -81,7 +81,7 @@ impl Engine {
         filter: &Filter,
         wanted: usize,
     ) -> Result<Ranking, EngineError> {
-        let asked = find_question(text, &self.analyzer);
+        let asked = self.find_request(call, text, filter).await;
         let terms = extract_terms(asked.words, &self.analyzer);
         let candidates = list_candidates(&terms);
         let (lexicon, vector) = tokio::join!(

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use cognitive_memory_mcp::domain::ranking::Calibration;
 use cognitive_memory_mcp::domain::{Clock, Scope, SystemClock};
 use cognitive_memory_mcp::embed::{Desk, EmbedError, Embedder, Model, Vector};
 use cognitive_memory_mcp::engine::{
@@ -318,6 +319,34 @@ async fn a_long_prompt_is_searched_for_its_question() {
     );
     // A stored text is still found by itself.
     assert_eq!(texts(&service.recall(&prompt).await)[0], prompt);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_without_a_question_is_found_before_and_after_other_text() {
+    let service = Service::start(None).await;
+    service.desk.open(Subjects::new("subjects"));
+    service.engine.set_calibration(Calibration::IDENTITY);
+    service
+        .remember(&[
+            "We ship on Fridays",
+            "The kitten is called Mimi",
+            "No pizza on Mondays",
+        ])
+        .await;
+    service.backlog_of(0).await;
+    let request = "The name of our pet.";
+    for prompt in [
+        format!("{request} {}", filler(8)),
+        format!("{} {request}", filler(8)),
+    ] {
+        let found = service.recall(&prompt).await;
+        assert_eq!(texts(&found), ["The kitten is called Mimi"], "{prompt}");
+        assert_eq!(
+            found.notes[0],
+            "Searched for the question \"The name of our pet.\"."
+        );
+    }
     service.stop().await;
 }
 

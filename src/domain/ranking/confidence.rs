@@ -41,15 +41,21 @@ pub struct Nearness {
     pub third: f64,
 }
 
+impl Nearness {
+    /// Returns the contribution to the evidence of an answer.
+    #[must_use]
+    pub fn weigh_meaning(self) -> f64 {
+        5.0 * self.cosine + 6.0 * (self.cosine - self.third).max(0.0)
+    }
+}
+
 impl Evidence {
     /// Returns the probability of an answer, from 0 to 1.
     #[must_use]
     pub fn estimate_confidence(self) -> f64 {
         let coverage = self.coverage.clamp(0.0, 1.0);
         let seen = match self.nearness {
-            Some(Nearness { cosine, third }) => {
-                5.0 * cosine + 6.0 * (cosine - third).max(0.0) + 5.0 * coverage - 5.3
-            }
+            Some(nearness) => nearness.weigh_meaning() + 5.0 * coverage - 5.3,
             None => 8.0 * coverage - 3.7,
         };
         let by_chance = 0.25 * (self.memories.clamp(FITTED.0, FITTED.1) as f64 / USUAL).ln();
