@@ -7,13 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
-use rust_stemmers::{Algorithm, Stemmer};
+use rust_stemmers::Stemmer;
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::language::Language;
 use super::script::{ClusterPairs, Script, character_pairs, script_runs, syllable_before_particle};
 use super::stop_words::is_stop_word;
 
@@ -23,52 +23,6 @@ const MAX_TERM_CHARS: usize = 64;
 /// Must be increased if the same text results in other terms. The version is stored with the index, which is rebuilt if
 /// it differs.
 const ANALYSIS_VERSION: u32 = 3;
-
-macro_rules! languages {
-    ($($variant:ident = $name:literal),+ $(,)?) => {
-        /// Language whose word endings are removed.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Language {
-            /// Words are not changed.
-            None,
-            $(#[doc = $name] $variant),+
-        }
-
-        impl Language {
-            /// Names in the configuration.
-            pub const NAMES: &[&str] = &["none", $($name),+];
-
-            /// Returns the name in the configuration.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { Self::None => "none", $(Self::$variant => $name),+ }
-            }
-
-            fn algorithm(self) -> Option<Algorithm> {
-                match self { Self::None => None, $(Self::$variant => Some(Algorithm::$variant)),+ }
-            }
-        }
-
-        impl FromStr for Language {
-            type Err = String;
-
-            fn from_str(name: &str) -> Result<Self, String> {
-                match name {
-                    "none" => Ok(Self::None),
-                    $($name => Ok(Self::$variant),)+
-                    _ => Err(format!("unknown language {name:?}; known: {}", Self::NAMES.join(", "))),
-                }
-            }
-        }
-    };
-}
-
-languages! {
-    Arabic = "arabic", Danish = "danish", Dutch = "dutch", English = "english", Finnish = "finnish",
-    French = "french", German = "german", Greek = "greek", Hungarian = "hungarian", Italian = "italian",
-    Norwegian = "norwegian", Portuguese = "portuguese", Romanian = "romanian", Russian = "russian",
-    Spanish = "spanish", Swedish = "swedish", Tamil = "tamil", Turkish = "turkish",
-}
 
 /// Term frequencies of a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
