@@ -18,7 +18,9 @@ use super::service::OWNER;
 use super::service_client::{Memory, ServiceClient};
 use super::terminal::{Terminal, entries, strings};
 use super::{Failure, INTERNAL, UNAVAILABLE, USAGE, fail, load_settings, service, start_runtime};
-use crate::config::{Auth, Credential, Database, Embedding, Settings, Sources, sha256};
+use crate::config::{
+    Auth, Credential, Database, Embedding, SecretHandling, Settings, Sources, sha256,
+};
 use crate::domain::count::{count_of, verb_for};
 use crate::domain::ranking::Calibration;
 use crate::domain::scope::DEFAULT_PROJECT;
@@ -443,6 +445,8 @@ fn in_process(
         settings.database = Database::Sqlite {
             path: folder.join("memory.db"),
         };
+        // The copy of the corpus is deleted afterwards.
+        settings.secrets = Some(SecretHandling::Allow);
     }
     start_runtime()?.block_on(async {
         let local = create_store(&settings)?;

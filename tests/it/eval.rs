@@ -272,6 +272,16 @@ fn the_share_of_right_versions_is_reported() {
 
 /// The small model of the tests has no calibration of its own.
 #[test]
+fn a_corpus_with_credentials_is_measured_as_it_is() {
+    let setup = Setup::new();
+    let corpus = r#"{"key":"wlan","content":"The WLAN password of the cabin is Kd83jfQ92mXz"}"#;
+    let golden = r#"{"query":"WLAN cabin","expected":["wlan"]}"#;
+    let (golden, corpus) = files(&setup, golden, corpus);
+    let ran = setup.run(&["eval", &golden, "--corpus", &corpus, "--json"]);
+    assert_eq!(report(&ran)["overall"]["mrr"], json!(1.0));
+}
+
+#[test]
 fn an_index_contains_twice_the_evidence_per_character() {
     let setup = Setup::new();
     let path = |name: &str| own(name).to_str().expect("a path").to_owned();
