@@ -448,8 +448,9 @@ impl Bridge {
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| value.starts_with("text/event-stream"));
-        let mut body = http_client::Body::new(response);
+        // Declared first, so that the memory of the body is free before another large answer is read.
         let mut large = None;
+        let mut body = http_client::Body::new(response);
         if !body.read_up_to(SMALL_ANSWER).await? {
             large = Some(Arc::clone(&self.large_answers).acquire_owned().await?);
             if !body.read_up_to(http_client::LARGEST_ANSWER).await? {

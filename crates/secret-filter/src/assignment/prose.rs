@@ -75,18 +75,23 @@ fn find_stated_value(text: &str, from: usize) -> Option<Secret> {
     if !line.starts_with([' ', ':', ',', '`', '"', ')', '*']) {
         return None;
     }
-    let mut is_connected = true;
+    // Directly behind the name, only a value without any doubt counts: a hash may belong to it in another way.
+    let mut is_wanted: fn(&str) -> bool = is_strongly_random;
     for (at, word) in split_words(line).take(MOST_WORDS + 1) {
         let begin = word.len() - word.trim_start_matches(is_punctuation).len();
         let value = word.trim_matches(is_punctuation);
-        if is_connected && is_stated_secret(value) {
+        if is_wanted(value) {
             let start = from + at + begin;
             return Some(Secret {
                 range: start..start + value.len(),
                 rule: ASSIGNED_SECRET,
             });
         }
-        is_connected = is_connector(word);
+        is_wanted = if is_connector(word) {
+            is_stated_secret
+        } else {
+            |_| false
+        };
         if word.ends_with(['.', '!', '?']) {
             return None;
         }
