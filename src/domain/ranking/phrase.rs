@@ -1,232 +1,265 @@
 //! Words and phrases that show whether a text is about the past or reports a change, in English, German, French, Spanish,
 //! Italian, Portuguese and Dutch.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+/// Phrases of one meaning. Most are single words, which are looked up: searching a text for each of a hundred phrases takes
+/// longer than the rest of a comparison.
+pub(super) struct PhraseList {
+    words: HashSet<&'static str>,
+    longer: Vec<&'static str>,
+}
+
+impl PhraseList {
+    fn new(phrases: &[&'static str]) -> Self {
+        let (longer, words): (Vec<_>, Vec<_>) = phrases
+            .iter()
+            .copied()
+            .partition(|phrase| phrase.contains(' '));
+        Self {
+            words: words.into_iter().collect(),
+            longer,
+        }
+    }
+}
+
 /// Phrases of questions about the first state.
-const FIRST: &[&str] = &[
-    "first",
-    "at first",
-    "original",
-    "originally",
-    "initial",
-    "initially",
-    "in the beginning",
-    "to begin with",
-    "start out",
-    "started out",
-    "start with",
-    "started with",
-    "oldest",
-    "ursprünglich",
-    "ursprüngliche",
-    "ursprünglichen",
-    "zuerst",
-    "anfangs",
-    "anfänglich",
-    "am anfang",
-    "zu beginn",
-    "erste",
-    "ersten",
-    "erster",
-    "erstes",
-    "au début",
-    "initialement",
-    "à l origine",
-    "al principio",
-    "inicialmente",
-    "originalmente",
-    "all inizio",
-    "inizialmente",
-    "in origine",
-    "no início",
-    "no começo",
-    "aanvankelijk",
-    "oorspronkelijk",
-    "in het begin",
-];
+static FIRST: LazyLock<PhraseList> = LazyLock::new(|| {
+    PhraseList::new(&[
+        "first",
+        "at first",
+        "original",
+        "originally",
+        "initial",
+        "initially",
+        "in the beginning",
+        "to begin with",
+        "start out",
+        "started out",
+        "start with",
+        "started with",
+        "oldest",
+        "ursprünglich",
+        "ursprüngliche",
+        "ursprünglichen",
+        "zuerst",
+        "anfangs",
+        "anfänglich",
+        "am anfang",
+        "zu beginn",
+        "erste",
+        "ersten",
+        "erster",
+        "erstes",
+        "au début",
+        "initialement",
+        "à l origine",
+        "al principio",
+        "inicialmente",
+        "originalmente",
+        "all inizio",
+        "inizialmente",
+        "in origine",
+        "no início",
+        "no começo",
+        "aanvankelijk",
+        "oorspronkelijk",
+        "in het begin",
+    ])
+});
 /// Phrases of questions about the state before the present one.
-const PREVIOUS: &[&str] = &[
-    "before",
-    "previous",
-    "previously",
-    "former",
-    "formerly",
-    "used to",
-    "earlier",
-    "old",
-    "older",
-    "vorher",
-    "vorherige",
-    "vorherigen",
-    "vorheriger",
-    "vorheriges",
-    "früher",
-    "frühere",
-    "früheren",
-    "früherer",
-    "früheres",
-    "bisher",
-    "bisherige",
-    "bisherigen",
-    "bisheriger",
-    "bisheriges",
-    "davor",
-    "vor",
-    "alte",
-    "alten",
-    "alter",
-    "altes",
-    "ehemalige",
-    "ehemaligen",
-    "ehemaliger",
-    "ehemals",
-    "zuvor",
-    "avant",
-    "auparavant",
-    "précédent",
-    "précédente",
-    "ancien",
-    "ancienne",
-    "antes",
-    "anterior",
-    "anteriormente",
-    "antiguo",
-    "antigua",
-    "prima",
-    "precedente",
-    "precedentemente",
-    "vecchio",
-    "vecchia",
-    "antigo",
-    "antiga",
-    "voorheen",
-    "vroeger",
-    "vorige",
-    "eerder",
-    "oude",
-];
+static PREVIOUS: LazyLock<PhraseList> = LazyLock::new(|| {
+    PhraseList::new(&[
+        "before",
+        "previous",
+        "previously",
+        "former",
+        "formerly",
+        "used to",
+        "earlier",
+        "old",
+        "older",
+        "vorher",
+        "vorherige",
+        "vorherigen",
+        "vorheriger",
+        "vorheriges",
+        "früher",
+        "frühere",
+        "früheren",
+        "früherer",
+        "früheres",
+        "bisher",
+        "bisherige",
+        "bisherigen",
+        "bisheriger",
+        "bisheriges",
+        "davor",
+        "vor",
+        "alte",
+        "alten",
+        "alter",
+        "altes",
+        "ehemalige",
+        "ehemaligen",
+        "ehemaliger",
+        "ehemals",
+        "zuvor",
+        "avant",
+        "auparavant",
+        "précédent",
+        "précédente",
+        "ancien",
+        "ancienne",
+        "antes",
+        "anterior",
+        "anteriormente",
+        "antiguo",
+        "antigua",
+        "prima",
+        "precedente",
+        "precedentemente",
+        "vecchio",
+        "vecchia",
+        "antigo",
+        "antiga",
+        "voorheen",
+        "vroeger",
+        "vorige",
+        "eerder",
+        "oude",
+    ])
+});
 /// Words directly before an event or a time of which the state before is wanted.
-const BEFORE: &[&str] = &[
-    "before", "vor dem", "vor der", "vor den", "avant", "antes de", "prima di", "voor",
-];
+static BEFORE: LazyLock<PhraseList> = LazyLock::new(|| {
+    PhraseList::new(&[
+        "before", "vor dem", "vor der", "vor den", "avant", "antes de", "prima di", "voor",
+    ])
+});
 /// Other words of questions about the past.
-const PAST: &[&str] = &[
-    "was",
-    "were",
-    "did",
-    "had",
-    "once",
-    "back then",
-    "at the time",
-    "history",
-    "historical",
-    "damals",
-    "war",
-    "waren",
-    "hatte",
-    "hatten",
-    "galt",
-    "était",
-    "étaient",
-    "avait",
-    "era",
-    "eran",
-    "estaba",
-    "tenía",
-    "erano",
-    "aveva",
-    "estava",
-    "tinha",
-];
+static PAST: LazyLock<PhraseList> = LazyLock::new(|| {
+    PhraseList::new(&[
+        "was",
+        "were",
+        "did",
+        "had",
+        "once",
+        "back then",
+        "at the time",
+        "history",
+        "historical",
+        "damals",
+        "war",
+        "waren",
+        "hatte",
+        "hatten",
+        "galt",
+        "était",
+        "étaient",
+        "avait",
+        "era",
+        "eran",
+        "estaba",
+        "tenía",
+        "erano",
+        "aveva",
+        "estava",
+        "tinha",
+    ])
+});
 /// Phrases of notes that report a change.
-const CHANGE: &[&str] = &[
-    "now",
-    "no longer",
-    "anymore",
-    "any more",
-    "moved",
-    "moves",
-    "change",
-    "changed",
-    "changes",
-    "new",
-    "switch",
-    "switched",
-    "switches",
-    "replace",
-    "replaced",
-    "replaces",
-    "instead",
-    "as of",
-    "since",
-    "from now on",
-    "used to",
-    "until",
-    "update",
-    "updated",
-    "took over",
-    "migrated",
-    "migration",
-    "renamed",
-    "raised",
-    "lowered",
-    "upgrade",
-    "upgraded",
-    "became",
-    "jetzt",
-    "nun",
-    "neu",
-    "neue",
-    "neuen",
-    "neuer",
-    "neues",
-    "nicht mehr",
-    "kein",
-    "umgezogen",
-    "gewechselt",
-    "geändert",
-    "statt",
-    "ab sofort",
-    "seit",
-    "inzwischen",
-    "mittlerweile",
-    "ersetzt",
-    "umgestellt",
-    "verlegt",
-    "maintenant",
-    "désormais",
-    "ne plus",
-    "nouveau",
-    "nouvelle",
-    "remplacé",
-    "depuis",
-    "ahora",
-    "nuevo",
-    "nueva",
-    "ya no",
-    "cambió",
-    "desde",
-    "adesso",
-    "ora",
-    "nuovo",
-    "nuova",
-    "non più",
-    "cambiato",
-    "agora",
-    "novo",
-    "nova",
-    "já não",
-    "mudou",
-    "nu",
-    "nieuw",
-    "nieuwe",
-    "niet meer",
-    "verhuisd",
-    "sinds",
-];
+static CHANGE: LazyLock<PhraseList> = LazyLock::new(|| {
+    PhraseList::new(&[
+        "now",
+        "no longer",
+        "anymore",
+        "any more",
+        "moved",
+        "moves",
+        "change",
+        "changed",
+        "changes",
+        "new",
+        "switch",
+        "switched",
+        "switches",
+        "replace",
+        "replaced",
+        "replaces",
+        "instead",
+        "as of",
+        "since",
+        "from now on",
+        "used to",
+        "until",
+        "update",
+        "updated",
+        "took over",
+        "migrated",
+        "migration",
+        "renamed",
+        "raised",
+        "lowered",
+        "upgrade",
+        "upgraded",
+        "became",
+        "jetzt",
+        "nun",
+        "neu",
+        "neue",
+        "neuen",
+        "neuer",
+        "neues",
+        "nicht mehr",
+        "kein",
+        "umgezogen",
+        "gewechselt",
+        "geändert",
+        "statt",
+        "ab sofort",
+        "seit",
+        "inzwischen",
+        "mittlerweile",
+        "ersetzt",
+        "umgestellt",
+        "verlegt",
+        "maintenant",
+        "désormais",
+        "ne plus",
+        "nouveau",
+        "nouvelle",
+        "remplacé",
+        "depuis",
+        "ahora",
+        "nuevo",
+        "nueva",
+        "ya no",
+        "cambió",
+        "desde",
+        "adesso",
+        "ora",
+        "nuovo",
+        "nuova",
+        "non più",
+        "cambiato",
+        "agora",
+        "novo",
+        "nova",
+        "já não",
+        "mudou",
+        "nu",
+        "nieuw",
+        "nieuwe",
+        "niet meer",
+        "verhuisd",
+        "sinds",
+    ])
+});
 
 /// Returns the phrases of notes that report a change.
-pub(super) fn list_change_phrases() -> &'static [&'static str] {
-    CHANGE
+pub(super) fn list_change_phrases() -> &'static PhraseList {
+    &CHANGE
 }
 
 /// Words of a text in lower case, with one space before and after each.
@@ -246,8 +279,11 @@ impl NormalText {
         Self(normal)
     }
 
-    pub(super) fn contains_any(&self, phrases: &[&str]) -> bool {
-        phrases.iter().any(|phrase| self.contains_phrase(phrase))
+    pub(super) fn contains_any(&self, phrases: &PhraseList) -> bool {
+        let mut words = self.0.split(' ');
+        let mut longer = phrases.longer.iter();
+        words.any(|word| phrases.words.contains(word))
+            || longer.any(|phrase| self.contains_phrase(phrase))
     }
 
     /// Compares whole words, without allocating a string for each phrase.
@@ -259,15 +295,15 @@ impl NormalText {
     }
 
     pub(super) fn asks_for_first(&self) -> bool {
-        self.contains_any(FIRST)
+        self.contains_any(&FIRST)
     }
 
     pub(super) fn asks_for_previous(&self) -> bool {
-        self.contains_any(PREVIOUS)
+        self.contains_any(&PREVIOUS)
     }
 
     pub(super) fn asks_before(&self) -> bool {
-        self.contains_any(BEFORE)
+        self.contains_any(&BEFORE)
     }
 
     /// Ignores the first word, because "was" begins German questions about the present.
@@ -277,6 +313,6 @@ impl NormalText {
             .trim_start()
             .find(' ')
             .map_or("", |end| &self.0[end + 1..]);
-        Self(after_first.to_owned()).contains_any(PAST)
+        Self(after_first.to_owned()).contains_any(&PAST)
     }
 }

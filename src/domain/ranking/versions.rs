@@ -249,12 +249,20 @@ pub fn order_versions(
     question: &VersionQuestion,
 ) -> Vec<Hit> {
     let rest = hits.split_off(count_compared(&hits));
-    mark_older_versions(&mut hits, facts, question);
+    let relations = Relations::new(&hits, facts, question);
+    relations.mark_older_versions(&mut hits);
+    let is_exact: Vec<bool> = hits.iter().map(|hit| hit.exact).collect();
     let mut waiting: Vec<Option<Hit>> = hits.into_iter().map(Some).collect();
     let mut ordered = Vec::with_capacity(waiting.len() + rest.len());
-    for at in 0..waiting.len() {
-        for place in list_preferred(at, &waiting, facts, question) {
-            ordered.extend(waiting[place].take());
+    for (at, is_exact) in is_exact.into_iter().enumerate() {
+        if waiting[at].is_none() {
+            continue;
+        }
+        if !is_exact && question.order != VersionOrder::AsRanked {
+            let is_waiting = |place: usize| waiting[place].is_some();
+            for place in relations.list_preferred(at, question.order, is_waiting) {
+                ordered.extend(waiting[place].take());
+            }
         }
         ordered.extend(waiting[at].take());
     }
@@ -262,51 +270,63 @@ pub fn order_versions(
     ordered
 }
 
-fn mark_older_versions(
-    hits: &mut [Hit],
-    facts: &HashMap<Uuid, StatedFact>,
-    question: &VersionQuestion,
-) {
-    let stated: Vec<(Uuid, &StatedFact)> = hits
-        .iter()
-        .filter_map(|hit| Some((hit.id, facts.get(&hit.id)?)))
-        .collect();
-    for hit in hits {
-        let Some(own) = facts.get(&hit.id) else {
-            continue;
-        };
-        let newer = stated.iter().filter(|(_, other)| {
-            other.occurred_at > own.occurred_at && question.are_versions(own, other)
-        });
-        let newest = newer.max_by_key(|(_, other)| other.occurred_at);
-        hit.newer_version = newest.map(|(id, _)| *id);
-    }
+/// The versions of each of the best hits.
+struct Relations {
+    /// Time of the fact of each hit, if it states one.
+    times: Vec<Option<DateTime<Utc>>>,
+    /// Positions of the other versions of each hit.
+    versions: Vec<Vec<usize>>,
 }
 
-/// Returns the positions of the versions that come before the hit at `at`.
-fn list_preferred(
-    at: usize,
-    waiting: &[Option<Hit>],
-    facts: &HashMap<Uuid, StatedFact>,
-    question: &VersionQuestion,
-) -> Vec<usize> {
-    let fact_at = |place: usize| facts.get(&waiting[place].as_ref()?.id);
-    let is_exact = waiting[at].as_ref().is_some_and(|hit| hit.exact);
-    let keeps_place = is_exact || question.order == VersionOrder::AsRanked;
-    let Some(own) = fact_at(at).filter(|_| !keeps_place) else {
-        return Vec::new();
-    };
-    let later = (at + 1..waiting.len())
-        .filter_map(|place| Some((fact_at(place)?, place)))
-        .filter(|(fact, _)| question.are_versions(fact, own))
-        .map(|(fact, place)| (fact.occurred_at, place));
-    let mut versions: Vec<(DateTime<Utc>, usize)> = std::iter::once((own.occurred_at, at))
-        .chain(later)
-        .collect();
-    versions.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
-    question.order.sort_versions(&mut versions);
-    let places = versions.into_iter().map(|(_, place)| place);
-    places.take_while(|place| *place != at).collect()
+impl Relations {
+    /// Compares each pair of facts once.
+    fn new(hits: &[Hit], facts: &HashMap<Uuid, StatedFact>, question: &VersionQuestion) -> Self {
+        let stated: Vec<Option<&StatedFact>> = hits.iter().map(|hit| facts.get(&hit.id)).collect();
+        let mut versions = vec![Vec::new(); hits.len()];
+        for at in 0..hits.len() {
+            for other in at + 1..hits.len() {
+                let pair = stated[at].zip(stated[other]);
+                if pair.is_some_and(|(a, b)| question.are_versions(a, b)) {
+                    versions[at].push(other);
+                    versions[other].push(at);
+                }
+            }
+        }
+        let times = stated.iter().map(|fact| Some(fact.as_ref()?.occurred_at));
+        Self {
+            times: times.collect(),
+            versions,
+        }
+    }
+
+    fn mark_older_versions(&self, hits: &mut [Hit]) {
+        let ids: Vec<Uuid> = hits.iter().map(|hit| hit.id).collect();
+        for (at, hit) in hits.iter_mut().enumerate() {
+            let newer = self.versions[at].iter().copied();
+            let newer = newer.filter(|other| self.times[*other] > self.times[at]);
+            let newest = newer.max_by_key(|other| self.times[*other]);
+            hit.newer_version = newest.map(|other| ids[other]);
+        }
+    }
+
+    /// Returns the positions of the waiting versions that come before the hit at `at`.
+    fn list_preferred(
+        &self,
+        at: usize,
+        order: VersionOrder,
+        is_waiting: impl Fn(usize) -> bool,
+    ) -> Vec<usize> {
+        let later = self.versions[at].iter().copied();
+        let later = later.filter(|place| *place > at && is_waiting(*place));
+        let mut versions: Vec<(DateTime<Utc>, usize)> = std::iter::once(at)
+            .chain(later)
+            .filter_map(|place| Some((self.times[place]?, place)))
+            .collect();
+        versions.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+        order.sort_versions(&mut versions);
+        let places = versions.into_iter().map(|(_, place)| place);
+        places.take_while(|place| *place != at).collect()
+    }
 }
 
 #[cfg(test)]
