@@ -3,9 +3,9 @@
 //! The steps are pure and run in this order: [`ExpandedQuery`] interprets the query with the lexicon, [`merge()`] joins
 //! the channels, [`CandidateSet::missing_turns`] and [`CandidateSet::add_neighbors`] complete conversations, [`fuse()`]
 //! computes scores, [`ConfidenceScale`] judges them, [`boost_hits`] adds entity bonuses and usage multipliers,
-//! [`order_versions`] puts current facts first, and [`Page`] folds equivalent hits. [`rank_candidates`] composes the steps after the store's reads. To add a signal, add
-//! a field to [`Hit`] and a [`ScoreComponent`] to `fuse`. Both backends rank alike because the arithmetic is here;
-//! docs/recall.md explains the constants.
+//! [`order_versions`] puts current facts first, and [`Page`] folds equivalent hits. [`rank_candidates`] composes the
+//! steps after the store's reads. To add a signal, add a field to [`Hit`] and a [`ScoreComponent`] to `fuse`. Both
+//! backends rank alike because the arithmetic is here; docs/recall.md explains the constants.
 
 use std::collections::HashSet;
 
