@@ -316,6 +316,9 @@ impl Relations {
         order: VersionOrder,
         is_waiting: impl Fn(usize) -> bool,
     ) -> Vec<usize> {
+        if self.versions[at].is_empty() {
+            return Vec::new();
+        }
         let later = self.versions[at].iter().copied();
         let later = later.filter(|place| *place > at && is_waiting(*place));
         let mut versions: Vec<(DateTime<Utc>, usize)> = std::iter::once(at)
