@@ -409,6 +409,13 @@ mod tests {
     }
 
     #[test]
+    fn hits_that_state_no_fact_keep_their_places() {
+        let question = asking(VersionOrder::PreviousFirst);
+        let ordered = order_versions(hits(&[2.0, 1.5]), &HashMap::new(), &question);
+        assert_eq!(numbers(&ordered), [1, 2]);
+    }
+
+    #[test]
     fn older_versions_name_the_newest() {
         let ordered = order_versions(
             hits(&[2.0, 1.5, 1.4, 1.0]),
