@@ -15,6 +15,7 @@ use super::output::{print_note, print_result};
 use super::{DATA, Failure, load_settings, start_runtime};
 use crate::config::{Settings, Sources};
 use crate::domain::count::count_of;
+use crate::domain::secrets::FoundSecret;
 use crate::transfer::{Exported, Finding, LineScanner};
 
 /// Maximum number of listed records; more are counted.
@@ -47,10 +48,7 @@ impl Findings {
 
     fn print_list(&self) -> Result<(), Failure> {
         for Finding { place, found } in &self.listed {
-            let fields: Vec<String> = found
-                .iter()
-                .map(|found| format!("{} ({})", found.field, found.rule))
-                .collect();
+            let fields: Vec<String> = found.iter().map(FoundSecret::to_string).collect();
             print_result(&format!("{place}: {}\n", fields.join(", ")))?;
         }
         let more = self.count - self.listed.len() as u64;

@@ -3,6 +3,8 @@
 //! Every use case that stores text of a caller passes it through a [`SecretGate`] before it validates, hashes, indexes
 //! or stores anything; so does an import. A new field of a caller must be added to the gate of its use case.
 
+use std::fmt;
+
 use secret_filter::{Secret, find_named_secrets, find_secrets, mask, mask_named};
 use serde_json::{Map, Value};
 
@@ -150,6 +152,12 @@ impl SecretGate {
     }
 }
 
+impl fmt::Display for FoundSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.field, self.rule)
+    }
+}
+
 impl FoundSecret {
     fn refuse(&self) -> Invalid {
         let value = format!("[secret removed: {}]", self.rule);
@@ -186,7 +194,7 @@ pub fn note_masked(found: &[FoundSecret]) -> Option<String> {
     let mut named: Vec<String> = found
         .iter()
         .take(MOST_NAMED)
-        .map(|found| format!("{} ({})", found.field, found.rule))
+        .map(FoundSecret::to_string)
         .collect();
     if found.len() > MOST_NAMED {
         named.push(count_of((found.len() - MOST_NAMED) as u64, "more place"));

@@ -50,10 +50,7 @@ pub(super) fn find_in_line(
 }
 
 fn refuse_fields(found: &[FoundSecret]) -> String {
-    let named: Vec<String> = found
-        .iter()
-        .map(|found| format!("{} ({})", found.field, found.rule))
-        .collect();
+    let named: Vec<String> = found.iter().map(FoundSecret::to_string).collect();
     format!(
         "contains credentials, which MEMORY_SECRETS=refuse keeps out: {}; set it to mask to store the rest",
         named.join(", ")

@@ -80,6 +80,16 @@ async fn vectors_are_those_of_the_reference() {
     );
 }
 
+/// Returns a plan that reads the default model from a folder.
+fn plan_from(source: PathBuf, scratch: &Path) -> Plan {
+    Plan {
+        model: "all-MiniLM-L6-v2".to_owned(),
+        dir: scratch.join("unused"),
+        source: Some(source),
+        hub: None,
+    }
+}
+
 /// Word embeddings of 16 bits are precise enough, and `verify` recognizes them.
 #[tokio::test]
 async fn a_compact_model_has_the_same_vectors() {
@@ -87,12 +97,7 @@ async fn a_compact_model_has_the_same_vectors() {
     let folder = model_folder().expect("the model is there");
     let dir = tempfile::tempdir().unwrap();
     let compact = dir.path().join("compact");
-    let source = |source: PathBuf| Plan {
-        model: "all-MiniLM-L6-v2".to_owned(),
-        dir: dir.path().join("unused"),
-        source: Some(source),
-        hub: None,
-    };
+    let source = |source: PathBuf| plan_from(source, dir.path());
     source(folder.clone())
         .compact(&compact, Precision::Bits16)
         .unwrap();
@@ -145,12 +150,7 @@ async fn a_model_with_8_bits_has_similar_vectors() {
     needs!(Model);
     let dir = tempfile::tempdir().unwrap();
     let compact = dir.path().join("compact");
-    let source = |source: PathBuf| Plan {
-        model: "all-MiniLM-L6-v2".to_owned(),
-        dir: dir.path().join("unused"),
-        source: Some(source),
-        hub: None,
-    };
+    let source = |source: PathBuf| plan_from(source, dir.path());
     let folder = model_folder().expect("the model is there");
     source(folder).compact(&compact, Precision::Bits8).unwrap();
     let states = source(compact.clone()).verify().unwrap();
