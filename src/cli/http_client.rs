@@ -38,12 +38,13 @@ impl Body {
         }
     }
 
-    /// Reads until the end or until more than `limit` bytes. Returns whether the end was reached.
+    /// Reads until the end or until more than `limit` bytes arrived. Returns whether the end was reached. Nothing can be
+    /// read after an answer exceeded [`LARGEST_ANSWER`].
     pub(super) async fn read_up_to(&mut self, limit: usize) -> anyhow::Result<bool> {
         // The system provides the pages when they are filled. Growing step by step would copy the answer, which then
         // needs up to three times its size.
         self.bytes
-            .reserve_exact(limit - self.bytes.len().min(limit));
+            .reserve_exact(limit.saturating_sub(self.bytes.len()));
         while self.bytes.len() <= limit {
             match self
                 .response
@@ -52,6 +53,8 @@ impl Body {
                 .map_err(reqwest::Error::without_url)
                 .context("the answer is incomplete")?
             {
+                // The buffer must not grow for the chunk that exceeds the limit of all answers.
+                Some(chunk) if self.bytes.len() + chunk.len() > LARGEST_ANSWER => return Ok(false),
                 Some(chunk) => self.bytes.extend_from_slice(&chunk),
                 None => return Ok(true),
             }
