@@ -351,6 +351,26 @@ async fn a_request_without_a_question_is_found_before_and_after_other_text() {
 }
 
 #[tokio::test]
+async fn a_request_typed_in_the_middle_of_other_text_is_found() {
+    let service = Service::start(None).await;
+    service.desk.open(Subjects::new("subjects"));
+    service
+        .remember(&["We ship on Fridays", "The kitten is called Mimi"])
+        .await;
+    service.backlog_of(0).await;
+    let request = "the name of our pet";
+    for prompt in [
+        format!("{} {request}. {}", filler(5), filler(7)),
+        format!("{}\n\n{request}\n\n{}", filler(5), filler(7)),
+    ] {
+        let found = service.recall(&prompt).await;
+        assert_eq!(texts(&found), ["The kitten is called Mimi"], "{prompt}");
+        assert!(found.notes[0].contains(request), "{found:?}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn vectors_of_whole_texts_are_recomputed_in_the_background() {
     let service = Service::start(None).await;
     let long = format!("{} A kitten sleeps. {}", filler(9), filler(9));
