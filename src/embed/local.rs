@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use async_trait::async_trait;
+pub use sentence_bert::Arithmetic;
 use sentence_bert::{Options, SentenceModel};
 
 use super::{EmbedError, Embedder, Model, Prefixes, Vector, with_space};
@@ -17,6 +18,8 @@ pub struct LocalOptions {
     pub index_threads: usize,
     /// Text before questions and passages.
     pub prefixes: Prefixes,
+    /// Arithmetic of products with weights.
+    pub arithmetic: Arithmetic,
 }
 
 impl Default for LocalOptions {
@@ -24,12 +27,14 @@ impl Default for LocalOptions {
         let Options {
             query_threads,
             index_threads,
+            arithmetic,
             ..
         } = Options::default();
         Self {
             query_threads,
             index_threads,
             prefixes: Prefixes::default(),
+            arithmetic,
         }
     }
 }
@@ -55,6 +60,7 @@ impl LocalEmbedder {
                 index_threads: options.index_threads,
                 query_prompt: prefixes.query.as_deref().map(with_space),
                 passage_prompt: prefixes.passage.as_deref().map(with_space),
+                arithmetic: options.arithmetic,
             },
         )?;
         Ok(Self {

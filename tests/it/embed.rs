@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cognitive_memory_mcp::embed::fetch::{Plan, Precision, State};
-use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
+use cognitive_memory_mcp::embed::local::{Arithmetic, LocalEmbedder, LocalOptions};
 use cognitive_memory_mcp::embed::{Desk, Embedder};
 use serde::Deserialize;
 
@@ -40,7 +40,15 @@ pub(crate) fn model_folder() -> Option<PathBuf> {
 }
 
 pub(crate) fn load(folder: &Path) -> Arc<LocalEmbedder> {
-    Arc::new(LocalEmbedder::load(folder, "all-MiniLM-L6-v2", &LocalOptions::default()).unwrap())
+    load_with(folder, LocalOptions::default().arithmetic)
+}
+
+fn load_with(folder: &Path, arithmetic: Arithmetic) -> Arc<LocalEmbedder> {
+    let options = LocalOptions {
+        arithmetic,
+        ..LocalOptions::default()
+    };
+    Arc::new(LocalEmbedder::load(folder, "all-MiniLM-L6-v2", &options).unwrap())
 }
 
 fn reference() -> Vec<Reference> {
@@ -59,7 +67,7 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 async fn vectors_are_those_of_the_reference() {
     needs!(Model);
     let folder = model_folder().expect("the model is there");
-    let embedder = load(&folder);
+    let embedder = load_with(&folder, Arithmetic::Float);
     assert_eq!(embedder.model().dimension, 384);
     let reference = reference();
     let texts: Vec<String> = reference.iter().map(|known| known.text.clone()).collect();
@@ -109,7 +117,7 @@ async fn a_compact_model_has_the_same_vectors() {
         states.len() == 6 && states.iter().all(|(_, state)| *state == State::Sound),
         "{states:?}"
     );
-    let embedder = load(&compact);
+    let embedder = load_with(&compact, Arithmetic::Float);
     for known in reference() {
         let off = difference(
             &embedder.query(known.text.clone()).await.unwrap(),
@@ -144,6 +152,18 @@ async fn a_compact_model_has_the_same_vectors() {
     refused(&compact, "damaged", "tokenizer.json is missing or damaged");
 }
 
+#[tokio::test]
+async fn integer_arithmetic_has_similar_vectors() {
+    needs!(Model);
+    let folder = model_folder().expect("the model is there");
+    let embedder = load_with(&folder, Arithmetic::Integer);
+    for known in reference() {
+        let vector = embedder.query(known.text.clone()).await.unwrap();
+        let cosine: f32 = vector.iter().zip(&known.vector).map(|(a, b)| a * b).sum();
+        assert!(cosine > 0.99, "{cosine} for {:?}", known.text);
+    }
+}
+
 /// The image for several languages needs 8 bits. `verify` knows the hash.
 #[tokio::test]
 async fn a_model_with_8_bits_has_similar_vectors() {
@@ -160,7 +180,7 @@ async fn a_model_with_8_bits_has_similar_vectors() {
     );
     let size = compact.join("model.safetensors").metadata().unwrap().len();
     assert!(size < 25_000_000, "{size}");
-    let embedder = load(&compact);
+    let embedder = load_with(&compact, Arithmetic::Float);
     for known in reference() {
         let vector = embedder.query(known.text.clone()).await.unwrap();
         let cosine: f32 = vector.iter().zip(&known.vector).map(|(a, b)| a * b).sum();

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use cognitive_memory_mcp::embed::fetch::{Plan, Precision, State};
-use cognitive_memory_mcp::embed::local::{LocalEmbedder, LocalOptions};
+use cognitive_memory_mcp::embed::local::{Arithmetic, LocalEmbedder, LocalOptions};
 use cognitive_memory_mcp::embed::{EmbedError, Embedder, Prefixes};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -25,9 +25,16 @@ fn load(folder: &Path, options: &LocalOptions) -> std::io::Result<LocalEmbedder>
     LocalEmbedder::load(folder, "small", options)
 }
 
+/// Options for the arithmetic of the reference.
+fn exact() -> LocalOptions {
+    LocalOptions {
+        arithmetic: Arithmetic::Float,
+        ..LocalOptions::default()
+    }
+}
+
 async fn farthest(folder: &Path) -> f32 {
-    let embedder = load(folder, &LocalOptions::default())
-        .unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let embedder = load(folder, &exact()).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
     let cases: Vec<Case> =
         serde_json::from_slice(&std::fs::read(folder.join("reference.json")).unwrap()).unwrap();
     let texts: Vec<String> = cases
@@ -95,7 +102,7 @@ async fn an_unknown_model_is_made_compact() {
         "{states:?}"
     );
     assert_eq!(states.len(), plan(&folder).verify().unwrap().len());
-    let vector = |folder: &Path| load(folder, &LocalOptions::default()).unwrap();
+    let vector = |folder: &Path| load(folder, &exact()).unwrap();
     let (whole, smaller) = (vector(&folder), vector(&compact));
     let text = "the river runs over old stones";
     let (whole, smaller) = (

@@ -12,13 +12,14 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::ThreadPool;
-use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
+use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
 use rten_simd::SimdOp;
 use rten_tensor::Matrix;
 use rten_vecmath::{Normalize, NormalizeOptions, Softmax, Sum, SumSquareSub};
 
 use super::architecture::{Activation, Config, Distances};
 use super::file::invalid_data;
+use super::matrix::{Kernels, PackedMatrix, Scratch, view_matrix};
 use super::team::{Share, Turns, run_beside};
 use super::weights::{Rows, Weights};
 
@@ -55,17 +56,17 @@ pub(crate) struct Heads {
     pub(crate) first: usize,
     /// Input matrix: the queries of all heads, then their keys, then their values.
     pub(crate) input: Linear,
-    pub(crate) output: PackedBMatrix<f32>,
+    pub(crate) output: PackedMatrix,
 }
 
 /// A slice of the feed-forward network.
 pub(crate) struct Slice {
     pub(crate) up: Linear,
-    pub(crate) down: PackedBMatrix<f32>,
+    pub(crate) down: PackedMatrix,
 }
 
 pub(crate) struct Linear {
-    pub(crate) weight: PackedBMatrix<f32>,
+    pub(crate) weight: PackedMatrix,
     pub(crate) bias: Vec<f32>,
 }
 
@@ -82,6 +83,7 @@ struct Buffers {
     context: Vec<f32>,
     scores: Vec<f32>,
     attended: Vec<f32>,
+    scratch: Scratch,
 }
 
 impl Bert {
@@ -93,7 +95,7 @@ impl Bert {
         shares: usize,
         helpers: &[Arc<ThreadPool>],
     ) -> io::Result<Vec<f32>> {
-        let executor = GemmExecutor::<f32>::new();
+        let kernels = Kernels::default();
         let all_buffers: Vec<Mutex<Buffers>> = (0..shares).map(|_| Mutex::default()).collect();
         let work = |share: Share<'_>| {
             let mut buffers = all_buffers[share.number]
@@ -104,13 +106,13 @@ impl Bert {
                 let mut parts =
                     layer.heads[range_of_share(&share, layer.heads.len(), shares)].iter();
                 parts.try_for_each(|heads| {
-                    self.add_attention(&executor, heads, texts, share.from, &mut buffers, share.to)
+                    self.add_attention(&kernels, heads, texts, share.from, &mut buffers, share.to)
                 })
             } else {
                 let mut parts =
                     layer.slices[range_of_share(&share, layer.slices.len(), shares)].iter();
                 parts.try_for_each(|slice| {
-                    self.add_feed_forward(&executor, slice, share.from, &mut buffers, share.to)
+                    self.add_feed_forward(&kernels, slice, share.from, &mut buffers, share.to)
                 })
             }
         };
@@ -159,7 +161,7 @@ impl Bert {
     /// Adds the output of some heads for `states` to `to`.
     fn add_attention(
         &self,
-        executor: &GemmExecutor<f32>,
+        kernels: &Kernels,
         heads: &Heads,
         texts: &[&[u32]],
         states: &[f32],
@@ -173,8 +175,9 @@ impl Bert {
             let tokens: usize = texts.iter().map(|text| text.len()).sum();
             let inputs = resize_buffer(&mut buffers.wide, tokens * 3 * width);
             heads.input.apply_to(
-                executor,
+                kernels,
                 &states[first * hidden..][..tokens * hidden],
+                &mut buffers.scratch,
                 inputs,
             )?;
             let context = resize_buffer(&mut buffers.context, tokens * width);
@@ -184,7 +187,7 @@ impl Bert {
                 let inputs = &inputs[token * 3 * width..][..length * 3 * width];
                 let context = &mut context[token * width..][..length * width];
                 self.attend_group(
-                    executor,
+                    &kernels.float,
                     heads,
                     texts,
                     inputs,
@@ -194,10 +197,10 @@ impl Bert {
                 )?;
                 token += length;
             }
-            multiply_packed(
-                executor,
+            heads.output.add_product(
+                kernels,
                 context,
-                &heads.output,
+                &mut buffers.scratch,
                 &mut to[first * hidden..][..tokens * hidden],
             )?;
             first += tokens;
@@ -268,7 +271,7 @@ impl Bert {
     /// Adds the output of a slice for `states` to `to`.
     fn add_feed_forward(
         &self,
-        executor: &GemmExecutor<f32>,
+        kernels: &Kernels,
         slice: &Slice,
         states: &[f32],
         buffers: &mut Buffers,
@@ -280,9 +283,13 @@ impl Bert {
                 &mut buffers.wide,
                 from.len() / self.config.hidden_size * slice.up.bias.len(),
             );
-            slice.up.apply_to(executor, from, wide)?;
+            slice
+                .up
+                .apply_to(kernels, from, &mut buffers.scratch, wide)?;
             self.activation.apply_to(wide);
-            multiply_packed(executor, wide, &slice.down, to)?;
+            slice
+                .down
+                .add_product(kernels, wide, &mut buffers.scratch, to)?;
         }
         Ok(())
     }
@@ -359,14 +366,15 @@ impl Linear {
     /// `to = from * weight + bias`
     fn apply_to(
         &self,
-        executor: &GemmExecutor<f32>,
+        kernels: &Kernels,
         from: &[f32],
+        scratch: &mut Scratch,
         to: &mut [f32],
     ) -> io::Result<()> {
         // The product is added to the bias, because the kernel adds as fast as it writes.
         to.chunks_exact_mut(self.bias.len())
             .for_each(|row| row.copy_from_slice(&self.bias));
-        multiply_packed(executor, from, &self.weight, to)
+        self.weight.add_product(kernels, from, scratch, to)
     }
 }
 
@@ -382,22 +390,6 @@ fn add_to_rows(rows: &[f32], bias: &[f32], to: &mut [f32]) {
     }
 }
 
-/// `to += from * weight`
-fn multiply_packed(
-    executor: &GemmExecutor<f32>,
-    from: &[f32],
-    weight: &PackedBMatrix<f32>,
-    to: &mut [f32],
-) -> io::Result<()> {
-    let columns = weight.rows();
-    let from = view_matrix(from, [from.len() / columns, columns], [columns, 1])?;
-    let options = GemmOptions {
-        beta: 1.0,
-        ..GemmOptions::default()
-    };
-    multiply(executor, from, GemmInputB::Packed(weight), to, options)
-}
-
 fn multiply(
     executor: &GemmExecutor<f32>,
     a: Matrix<'_, f32>,
@@ -408,16 +400,6 @@ fn multiply(
     executor
         .gemm(to, GemmInputA::Unpacked(a), b, options)
         .map_err(io::Error::other)
-}
-
-/// Returns a matrix within `data`, with steps from row to row and from column to column.
-pub(crate) fn view_matrix(
-    data: &[f32],
-    shape: [usize; 2],
-    steps: [usize; 2],
-) -> io::Result<Matrix<'_, f32>> {
-    Matrix::from_data_with_strides(shape, data, steps)
-        .map_err(|error| io::Error::other(format!("{error:?}")))
 }
 
 pub(crate) fn add_row(to: &mut [f32], more: &[f32]) {

@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Deserialize;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 mod architecture;
 mod bert;
@@ -24,8 +24,10 @@ mod dense;
 mod file;
 mod huge_pages;
 mod loader;
+mod matrix;
 mod modules;
 mod pooling;
+mod question_queue;
 mod team;
 mod text;
 mod tokenizer;
@@ -34,12 +36,14 @@ mod weights;
 
 pub use compact::{Precision, compact_json, compact_weights};
 pub use file::{SAVE_AGAIN, WEIGHTS_FILE};
+pub use matrix::Arithmetic;
 pub use modules::list_module_files;
 
 use bert::Bert;
 use file::{read_optional, with_file_name};
 use huge_pages::HugePages;
 use modules::Head;
+use question_queue::QuestionQueue;
 use team::{Team, run_beside};
 use text::Chunker;
 
@@ -47,8 +51,6 @@ use text::Chunker;
 const MAX_TOKENS: usize = 256;
 /// Number of tokens of a batch. Larger batches need more memory and are not faster.
 const BATCH_TOKENS: usize = 1_024;
-/// Maximum number of waiting questions.
-const MAX_WAITING: usize = 256;
 
 /// Options for running a model.
 #[derive(Debug, Clone)]
@@ -61,6 +63,8 @@ pub struct Options {
     pub query_prompt: Option<String>,
     /// Text before each passage. `None` uses the prompt in the files of the model.
     pub passage_prompt: Option<String>,
+    /// Arithmetic of products with weights.
+    pub arithmetic: Arithmetic,
 }
 
 impl Default for Options {
@@ -71,6 +75,7 @@ impl Default for Options {
             index_threads: (cores / 2).clamp(1, 4),
             query_prompt: None,
             passage_prompt: None,
+            arithmetic: Arithmetic::Integer,
         }
     }
 }
@@ -89,9 +94,8 @@ pub enum Error {
 /// A loaded model.
 pub struct SentenceModel {
     encoder: Arc<Encoder>,
-    query_team: Arc<Team>,
+    questions: Arc<QuestionQueue>,
     index_team: Arc<Team>,
-    waiting: Semaphore,
 }
 
 impl fmt::Debug for SentenceModel {
@@ -115,11 +119,12 @@ impl SentenceModel {
             let _allowed = HugePages::allow();
             Encoder::load(folder, options)
         })?;
+        let encoder = Arc::new(encoder);
+        let query_team = Team::new("embed-query", options.query_threads.max(1))?;
         Ok(Self {
-            encoder: Arc::new(encoder),
-            query_team: Team::new("embed-query", options.query_threads.max(1))?,
+            questions: QuestionQueue::new(Arc::clone(&encoder), query_team),
             index_team: Team::new("embed-index", options.index_threads.max(1))?,
-            waiting: Semaphore::new(MAX_WAITING),
+            encoder,
         })
     }
 
@@ -133,10 +138,14 @@ impl SentenceModel {
     /// # Errors
     /// See [`Error`]. No text is embedded then.
     pub async fn embed_passages(&self, texts: Vec<String>) -> Result<Vec<Vec<Vec<f32>>>, Error> {
-        self.run_on(&self.index_team, move |encoder, helpers| {
-            encoder.embed_passages(&texts, helpers)
-        })
-        .await
+        let unloaded = |_| Error::Unavailable("the model is being unloaded".to_owned());
+        let (reply, answer) = oneshot::channel();
+        let encoder = Arc::clone(&self.encoder);
+        let members = self.index_team.take_members().await.map_err(unloaded)?;
+        members.spawn_work(move |helpers| {
+            let _ = reply.send(encoder.embed_passages(&texts, helpers));
+        });
+        await_answer(answer).await
     }
 
     /// Embeds a question.
@@ -144,33 +153,17 @@ impl SentenceModel {
     /// # Errors
     /// See [`Error`].
     pub async fn embed_query(&self, text: String) -> Result<Vec<f32>, Error> {
-        let busy = |_| Error::Unavailable("too many questions wait for the model".to_owned());
-        let _permit = self.waiting.try_acquire().map_err(busy)?;
-        self.run_on(&self.query_team, move |encoder, helpers| {
-            encoder.embed_query(&text, helpers)
-        })
-        .await
+        await_answer(self.questions.add_question(text)?).await
     }
+}
 
-    /// Runs `work` on threads of a team. The caller waits without blocking a thread.
-    async fn run_on<T: Send + 'static>(
-        &self,
-        team: &Arc<Team>,
-        work: impl FnOnce(&Encoder, &[Arc<ThreadPool>]) -> io::Result<T> + Send + 'static,
-    ) -> Result<T, Error> {
-        let unavailable = |reason: &str| Error::Unavailable(reason.to_owned());
-        let (reply, answer) = oneshot::channel();
-        let encoder = Arc::clone(&self.encoder);
-        let members = team.take_members().await;
-        let members = members.map_err(|_| unavailable("the model is being unloaded"))?;
-        members.spawn_work(move |helpers| {
-            let _ = reply.send(work(&encoder, helpers));
-        });
-        answer
-            .await
-            .map_err(|_| unavailable("the model stopped in the middle of a text"))?
-            .map_err(|error| classify_error(&error))
-    }
+/// Waits for the result of a thread without blocking this one.
+async fn await_answer<T>(answer: oneshot::Receiver<io::Result<T>>) -> Result<T, Error> {
+    let stopped = |_| Error::Unavailable("the model stopped in the middle of a text".to_owned());
+    answer
+        .await
+        .map_err(stopped)?
+        .map_err(|error| classify_error(&error))
 }
 
 /// Classifies an error: a text that the model does not accept is refused, but an unreadable file is not the fault of
@@ -244,7 +237,7 @@ impl PromptsFile {
 
 impl Encoder {
     fn load(folder: &Path, options: &Options) -> io::Result<Self> {
-        let bert = Bert::load(folder)?;
+        let bert = Bert::load(folder, options.arithmetic)?;
         let sentence: SentenceFile =
             read_optional(folder, "sentence_bert_config.json")?.unwrap_or_default();
         let prompts: PromptsFile =
@@ -317,13 +310,30 @@ impl Encoder {
     }
 
     fn embed_query(&self, text: &str, helpers: &[Arc<ThreadPool>]) -> io::Result<Vec<f32>> {
-        let chunks = self
-            .chunker
-            .split_text(&self.query_prompt, text, 1)
-            .map_err(io::Error::other)?;
-        let chunks: Vec<&[u32]> = chunks.iter().map(Vec::as_slice).collect();
-        let mut vectors = self.embed_chunks(&chunks, self.shares, helpers)?;
+        let mut vectors = self.embed_queries(&[text], helpers)?;
         vectors.pop().ok_or_else(|| io::Error::other("no vector"))
+    }
+
+    /// Embeds questions in one pass through the model.
+    fn embed_queries(
+        &self,
+        texts: &[&str],
+        helpers: &[Arc<ThreadPool>],
+    ) -> io::Result<Vec<Vec<f32>>> {
+        let mut chunks = Vec::with_capacity(texts.len());
+        for text in texts {
+            let of_text = self
+                .chunker
+                .split_text(&self.query_prompt, text, 1)
+                .map_err(io::Error::other)?;
+            chunks.extend(of_text.into_iter().next_back());
+        }
+        let chunks: Vec<&[u32]> = chunks.iter().map(Vec::as_slice).collect();
+        let vectors = self.embed_chunks(&chunks, self.shares, helpers)?;
+        match vectors.len() == texts.len() {
+            true => Ok(vectors),
+            false => Err(io::Error::other("a text has no tokens")),
+        }
     }
 
     /// Embeds chunks in one pass through the model.

@@ -3,11 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use rten_gemm::{GemmExecutor, PackedBMatrix};
-
 use super::architecture::{Config, Distances, Names};
-use super::bert::{Bert, Heads, Layer, Linear, Norm, Slice, add_row, view_matrix};
+use super::bert::{Bert, Heads, Layer, Linear, Norm, Slice, add_row};
 use super::file::{WEIGHTS_FILE, invalid_data, with_file_name};
+use super::matrix::{Arithmetic, Kernels, PackedMatrix};
 use super::weights::{WORDS, Weights};
 
 /// Columns of a slice of the feed-forward network. The weights of a slice, its input and its output fit into the
@@ -18,14 +17,16 @@ const PARTS: usize = 4;
 
 impl Bert {
     /// Reads `config.json` and `model.safetensors`.
-    pub(crate) fn load(folder: &Path) -> io::Result<Self> {
+    pub(crate) fn load(folder: &Path, arithmetic: Arithmetic) -> io::Result<Self> {
         let config =
             Config::read_file(folder).map_err(|error| with_file_name("config.json", error))?;
         let weights = Weights::open(&folder.join(WEIGHTS_FILE))
             .and_then(|weights| weights.with_prefix_of(WORDS))
             .map_err(|error| with_file_name(WEIGHTS_FILE, error))?;
+        let kernels = Kernels::default();
         let loader = Loader {
-            executor: GemmExecutor::new(),
+            arithmetic: kernels.choose_arithmetic(arithmetic),
+            kernels,
             names: Names::of_model(&config),
             config: &config,
             weights: &weights,
@@ -46,7 +47,8 @@ impl Bert {
 }
 
 struct Loader<'a> {
-    executor: GemmExecutor<f32>,
+    kernels: Kernels,
+    arithmetic: Arithmetic,
     names: Names,
     config: &'a Config,
     weights: &'a Weights,
@@ -146,9 +148,9 @@ impl Loader<'_> {
         rows: usize,
         columns: usize,
         step: usize,
-    ) -> io::Result<PackedBMatrix<f32>> {
-        let matrix = view_matrix(weight, [columns, rows], [1, step])?;
-        Ok(self.executor.prepack_b(matrix))
+    ) -> io::Result<PackedMatrix> {
+        self.kernels
+            .pack_matrix(self.arithmetic, weight, [columns, rows], step)
     }
 
     /// Reads the position embeddings and adds the embedding of the single token type.

@@ -50,22 +50,42 @@ impl Team {
 
     /// Waits for one free thread and takes all free ones.
     pub(crate) async fn take_members(self: &Arc<Self>) -> Result<Members, AcquireError> {
-        let mut permits = vec![Arc::clone(&self.permits).acquire_owned().await?];
-        permits.extend(std::iter::from_fn(|| {
-            Arc::clone(&self.permits).try_acquire_owned().ok()
-        }));
+        let first = Arc::clone(&self.permits).acquire_owned().await?;
+        Ok(self.complete_members(vec![first], usize::MAX))
+    }
+
+    /// Takes free threads, at most `most`. Returns `None` if there is none.
+    pub(crate) fn try_take_members(self: &Arc<Self>, most: usize) -> Option<Members> {
+        let first = Arc::clone(&self.permits).try_acquire_owned().ok()?;
+        Some(self.complete_members(vec![first], most))
+    }
+
+    fn complete_members(
+        self: &Arc<Self>,
+        mut permits: Vec<OwnedSemaphorePermit>,
+        most: usize,
+    ) -> Members {
+        while permits.len() < most
+            && let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned()
+        {
+            permits.push(permit);
+        }
         let mut free = lock_mutex(&self.free);
         let others = free.len().saturating_sub(permits.len());
         let pools = free.split_off(others);
-        Ok(Members {
+        Members {
             team: Arc::clone(self),
             pools,
             _permits: permits,
-        })
+        }
     }
 }
 
 impl Members {
+    pub(crate) fn pools(&self) -> &[Arc<ThreadPool>] {
+        &self.pools
+    }
+
     /// Runs `work` on one thread, with the others as helpers.
     pub(crate) fn spawn_work(self, work: impl FnOnce(&[Arc<ThreadPool>]) + Send + 'static) {
         if let Some(first) = self.pools.first().map(Arc::clone) {
@@ -266,6 +286,6 @@ fn spin_or_yield(spins: &mut u32) {
     }
 }
 
-fn lock_mutex<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock_mutex<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
