@@ -16,6 +16,10 @@ PATIENCE = 120
 # Time limit for a stop in seconds, after which the process is killed.
 STOP_LIMIT = 20
 
+class CallFailed(SystemExit):
+    """A server ended, did not answer in time, or answered with an error. Ends the program if nobody handles it."""
+
+
 # The name of a tool and its arguments.
 Call = tuple[str, dict[str, Any]]
 
@@ -103,17 +107,36 @@ class McpProcess:
         try:
             received = self.answers.get(timeout=PATIENCE)
         except queue.Empty:
-            raise SystemExit(f"{self.command[0]}: no answer within {PATIENCE} s; its log is {self.log}") from None
+            raise CallFailed(f"{self.command[0]}: no answer within {PATIENCE} s{self._end_of_log()}") from None
         if received is None:
-            raise SystemExit(f"{self.command[0]}: ended; its log is {self.log}")
+            raise CallFailed(f"{self.command[0]}: ended{self._end_of_log()}")
         at, message = received
         result = message.get("result")
         if result is None or result.get("isError"):
-            raise SystemExit(f"{self.command[0]}: answered {json.dumps(message)[:500]}")
+            raise CallFailed(f"{self.command[0]}: answered {json.dumps(message)[:500]}")
         return at, message["id"], result
+
+    def _end_of_log(self) -> str:
+        return f"; the end of its log is:\n{self.log.read_text()[-2000:]}"
+
+    def list_tools(self) -> list[dict]:
+        """Returns the tools as a client reads them. No server of this comparison divides the list into pages."""
+        self._send("tools/list", {})
+        return self._next_answer()[2]["tools"]
 
     def call(self, tool: str, arguments: dict) -> dict:
         return self.call_all([(tool, arguments)]).answers[0]
+
+    def call_again(self, call: Call, attempts: int, pause: float) -> int:
+        """Makes a call until it succeeds, at most `attempts` times. Returns the number of failures."""
+        for failures in range(attempts - 1):
+            try:
+                self.call(*call)
+                return failures
+            except CallFailed:
+                time.sleep(pause)
+        self.call(*call)
+        return attempts - 1
 
     def call_all(self, calls: Iterable[Call], in_flight: int = 1) -> Timing:
         """Makes the calls with at most `in_flight` of them unanswered at any time."""

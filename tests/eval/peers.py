@@ -95,6 +95,12 @@ def this_service(search: str) -> System:
     def settled(process: McpProcess) -> bool:
         return not process.call("status", {})["structuredContent"]["index_backlog"]
 
+    def found(answer: Row) -> list[str]:
+        content = answer["structuredContent"]
+        if any(note.startswith("Searched by words alone") for note in content.get("notes", [])):
+            sys.exit(f"{program}: a question was answered by words alone, because the endpoint did not answer in time")
+        return [hit["id"] for hit in content["hits"]]
+
     return System(
         name="cognitive-memory-mcp",
         search=search,
@@ -104,7 +110,7 @@ def this_service(search: str) -> System:
         store=lambda _, text: ("remember", {"items": [{"content": text}]}),
         find=lambda question: ("recall", {"query": question, "limit": HITS}),
         stored=lambda answer: answer["structuredContent"]["memories"][0]["id"],
-        found=lambda answer: [hit["id"] for hit in answer["structuredContent"]["hits"]],
+        found=found,
         settled=settled if search != "words" else lambda _: True,
     )
 
@@ -232,7 +238,7 @@ def measure_speed(system: System, address: str, notes: int, asked: int) -> dict[
     with started(system, address) as process:
         process.call(*questions.pop())
         first_answer = time.perf_counter() - begin
-        idle = process.resident_megabytes()
+        idle, tools = process.resident_megabytes(), process.list_tools()
         begin = time.perf_counter()
         alone = process.call_all(stores[:notes])
         wait_until_settled(system, process)
@@ -255,6 +261,8 @@ def measure_speed(system: System, address: str, notes: int, asked: int) -> dict[
             "searches per second, eight calls in flight": concurrent.per_second(),
             "resident memory at the start, MB": idle,
             "resident memory at the end, MB": process.resident_megabytes(),
+            "number of tools": len(tools),
+            "characters of the list of tools": len(json.dumps(tools, ensure_ascii=False, separators=(",", ":"))),
         }
 
 
@@ -280,11 +288,11 @@ def measure_recall(system: System, address: str) -> dict[str, float]:
 
 
 def number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+    return f"{value:,.0f}" if value >= 100 or isinstance(value, int) else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
 def median_and_range(values: list[float]) -> str:
-    if len(values) == 1:
+    if min(values) == max(values):
         return number(values[0])
     return f"{number(statistics.median(values))} ({number(min(values))} to {number(max(values))})"
 
