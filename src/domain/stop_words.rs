@@ -13,6 +13,13 @@ pub(super) fn is_stop_word(language: Language, word: &str) -> bool {
     find_list(language).is_some_and(|words| words.contains(word))
 }
 
+/// Returns the function words of a language.
+pub(super) fn list_stop_words(language: Language) -> impl Iterator<Item = &'static str> {
+    find_list(language)
+        .into_iter()
+        .flat_map(|words| words.iter().copied())
+}
+
 fn find_list(language: Language) -> Option<&'static Words> {
     Some(match language {
         Language::Dutch => &DUTCH,

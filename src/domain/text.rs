@@ -5,12 +5,13 @@
 //! without spaces and Hangul also by n-grams (see `script`); Snowball stems; accents folded. A text without any word is
 //! indexed by its symbols.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use rust_stemmers::Stemmer;
-use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::language::Language;
@@ -140,11 +141,7 @@ impl Analyzer {
     /// Splits a text into its words, for [`Analyzer::count_terms`].
     #[must_use]
     pub fn split_text(&self, text: &str) -> TextWords {
-        let normal: String = text
-            .nfkc()
-            .map(|c| if c == '\u{2019}' { '\'' } else { c })
-            .collect();
-        let (words, symbols) = split_words(&normal);
+        let (words, symbols) = split_words(&normalize_text(text));
         let mut split = TextWords::default();
         for word in words {
             if self.is_stop_word(&word) {
@@ -188,16 +185,35 @@ impl Analyzer {
     }
 
     fn term(&self, word: &str) -> String {
-        let short: String = word.chars().take(MAX_TERM_CHARS).collect();
+        let end = word.char_indices().nth(MAX_TERM_CHARS);
+        let short = end.map_or(word, |(end, _)| &word[..end]);
         let stem = match &self.stemmer {
             Some(stemmer) if short.chars().all(|c| c.is_alphabetic() || c == '\'') => {
-                stemmer.stem(&short).into_owned()
+                stemmer.stem(short)
             }
-            _ => short.clone(),
+            _ => Cow::Borrowed(short),
         };
-        let folded: String = fold_accents(&stem);
+        let folded = fold_accents(&stem);
         // Some words consist of marks, and some stemmers remove a whole word.
-        if folded.is_empty() { short } else { folded }
+        if folded.is_empty() {
+            short.to_owned()
+        } else {
+            folded
+        }
+    }
+}
+
+/// Returns a text in NFKC with plain apostrophes. Most texts are so already.
+fn normalize_text(text: &str) -> Cow<'_, str> {
+    let composed = if is_nfkc_quick(text.chars()) == IsNormalized::Yes {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.nfkc().collect())
+    };
+    if composed.contains('\u{2019}') {
+        Cow::Owned(composed.replace('\u{2019}', "'"))
+    } else {
+        composed
     }
 }
 
@@ -292,6 +308,10 @@ fn one_word(segment: &str) -> String {
 
 /// Adds the terms of one segment: the word with its parts, and the n-grams of scripts that need them.
 fn word_terms(segment: &str, words: &mut Vec<String>) {
+    if segment.is_ascii() {
+        identifier_parts(segment, words);
+        return;
+    }
     let runs = script_runs(segment);
     let ngrams = |script: Script| matches!(script, Script::Katakana | Script::Hangul);
     if !runs.iter().any(|(script, _)| ngrams(*script)) {
@@ -311,6 +331,9 @@ fn word_terms(segment: &str, words: &mut Vec<String>) {
 
 /// Removes accents, but keeps the marks that spell vowels and tones in the scripts of South and Southeast Asia.
 pub(super) fn fold_accents(word: &str) -> String {
+    if word.is_ascii() {
+        return word.to_owned();
+    }
     word.nfd()
         .filter(|c| !is_combining_mark(*c) || Script::needs_marks(*c))
         .nfc()

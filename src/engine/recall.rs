@@ -251,7 +251,7 @@ impl Engine {
     async fn read_page(
         &self,
         call: &Call,
-        mut ranking: Ranking,
+        mut ranking: Ranking<'_>,
         request: &RecallRequest,
         offset: usize,
     ) -> Result<(Page, usize), EngineError> {

@@ -4,8 +4,6 @@
 //! embedder computes the vector of the query; the candidates by words and by meaning; and their context. Without an
 //! embedder, or if it does not respond in time, only words are searched, and a note reports it.
 
-use chrono::Datelike as _;
-
 use super::as_of::ThenMemories;
 use super::{Call, Engine, EngineError};
 use crate::domain::bm25::Lexicon;
@@ -16,10 +14,11 @@ use crate::domain::passage::shorten_to_passage;
 use crate::domain::prompt::SearchedPrompt;
 use crate::domain::ranking::boosts::MOST_MENTIONING;
 use crate::domain::ranking::{
-    Calibration, ExpandedQuery, Hit, VersionQuestion, add_lexical_hits, confidence, extract_terms,
-    merge, rank_candidates,
+    Calibration, ExpandedQuery, Hit, add_lexical_hits, confidence, extract_terms, merge,
+    rank_candidates,
 };
 use crate::domain::spelling::list_candidates;
+use crate::domain::time_expression::NamedTimes;
 use crate::domain::{AsOf, Filter, Memory};
 use crate::embed::QueryVector;
 use crate::store::{
@@ -33,7 +32,7 @@ pub(super) const MAX_RANKED: usize = 1_000;
 
 /// Hits, best first.
 #[derive(Debug)]
-pub(super) struct Ranking {
+pub(super) struct Ranking<'q> {
     pub(super) hits: Vec<Hit>,
     /// The terms that hits refer to by index; `asked~found` for a substitute.
     pub(super) terms: Vec<String>,
@@ -41,8 +40,10 @@ pub(super) struct Ranking {
     pub(super) confidence: f64,
     /// Whether the query is almost certainly about something else.
     pub(super) off_topic: bool,
-    /// The versions of facts that the question asks for.
-    pub(super) versions: VersionQuestion,
+    /// The part of the query that was searched for.
+    pub(super) words: &'q str,
+    /// The times that it names.
+    pub(super) times: NamedTimes,
     /// Memories that changed since the requested time, in their earlier state.
     pub(super) past: Vec<Memory>,
     pub(super) notes: Vec<String>,
@@ -74,13 +75,13 @@ impl Semantic {
 
 impl Engine {
     /// Returns the best `wanted` hits and, if there are more, at least one more.
-    pub(super) async fn find_hits(
+    pub(super) async fn find_hits<'q>(
         &self,
         call: &Call,
-        text: &str,
+        text: &'q str,
         filter: &Filter,
         wanted: usize,
-    ) -> Result<Ranking, EngineError> {
+    ) -> Result<Ranking<'q>, EngineError> {
         let asked = self.find_request(call, text, filter).await;
         let terms = extract_terms(asked.words, &self.analyzer);
         let candidates = list_candidates(&terms);
@@ -124,8 +125,6 @@ impl Engine {
         candidates.add_neighbors(context.turns);
         let now = (filter.as_of == AsOf::Present).then_some(filter.now);
         let ranked = rank_candidates(&query, candidates, context.entities, calibrated, now);
-        let years = ranked.hits.iter().map(|hit| hit.context.occurred_at.year());
-        let spans = query.find_spans(&years.collect());
         let mut notes = past.list_notes();
         notes.extend(describe_question(text, &asked));
         notes.extend(semantic.note);
@@ -139,7 +138,8 @@ impl Engine {
             terms: query.label_terms(),
             confidence: ranked.confidence,
             off_topic: judged && confidence::is_off_topic(ranked.confidence),
-            versions: VersionQuestion::new(asked.words, &self.analyzer, &spans, today),
+            words: asked.words,
+            times: query.times,
             past: past.memories,
             notes,
         })

@@ -107,12 +107,8 @@ impl FusionQuery {
             .into_iter()
             .map(|(speaker, names)| (speaker.to_owned(), named_by(names)));
         let speakers = speakers.collect();
-        let spans = query.find_spans(
-            &pool
-                .iter()
-                .map(|hit| hit.context.occurred_at.year())
-                .collect(),
-        );
+        let years = pool.iter().map(|hit| hit.context.occurred_at.year());
+        let spans = query.times.list_spans(&years.collect());
         if !spans.is_empty() {
             let words = find_time_words(query.text);
             excluded.extend(words.flat_map(|word| query.analyzer.terms(word).counts.into_keys()));

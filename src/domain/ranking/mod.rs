@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub mod boosts;
 pub mod calibration;
 pub mod confidence;
+mod fact;
 pub mod fuse;
 mod hit;
 mod merge;
@@ -27,13 +28,14 @@ mod versions;
 pub use boosts::{EntityMention, NamedEntities, boost_hits};
 pub use calibration::Calibration;
 pub use confidence::ConfidenceScale;
+pub use fact::{StatedFact, find_versions};
 pub use fuse::{FusionQuery, fuse};
 pub use hit::{Channel, ChannelRank, Hit, ScoreComponent};
 pub use merge::{CandidateSet, add_lexical_hits, merge};
 pub use page::{Page, PageEntry, PageGroup, order_after_successors};
 pub use query::{ExpandedQuery, extract_terms};
 pub use usage::{Boosts, UsageStats};
-pub use versions::{StatedFact, VersionQuestion, count_compared, order_versions};
+pub use versions::{VersionQuestion, count_compared, list_comparable, order_versions};
 
 /// Minimum cosine of a hit that shares neither a word nor a time with the query and belongs to no conversation. Among
 /// any texts, some are nearest.

@@ -9,7 +9,7 @@ use crate::domain::Analyzer;
 use crate::domain::bm25::{Lexicon, POSTING_BUDGET, WeightedTerm, select_terms, total_weight};
 use crate::domain::proper_name::find_proper_names;
 use crate::domain::spelling::{Substitute, choose_substitutes};
-use crate::domain::time_expression::{Span, find_spans};
+use crate::domain::time_expression::NamedTimes;
 
 /// Number of candidates that each channel contributes to the pool: a hit may rank low in one channel and still be
 /// the best.
@@ -38,6 +38,8 @@ pub struct ExpandedQuery<'a> {
     /// The terms to search for, rarest first.
     pub selected: Vec<WeightedTerm>,
     pub analyzer: &'a Analyzer,
+    /// The times that the text names.
+    pub times: NamedTimes,
     lexicon: &'a Lexicon,
     today: NaiveDate,
 }
@@ -61,6 +63,7 @@ impl<'a> ExpandedQuery<'a> {
             substitutes,
             selected,
             analyzer,
+            times: NamedTimes::read_question(text, today),
             lexicon,
             today,
         }
@@ -78,16 +81,12 @@ impl<'a> ExpandedQuery<'a> {
         let lifted = semantic
             || self.lexicon.stats.has_sessions
             || !self.substitutes.is_empty()
-            || !self
-                .find_spans(&BTreeSet::from([self.today.year()]))
-                .is_empty();
+            || self.names_time_in(self.today.year());
         if lifted { POOL_DEPTH } else { WORDS_DEPTH }
     }
 
-    /// Returns the times that the query names. A month without a year stands for that month in each of `years`.
-    #[must_use]
-    pub fn find_spans(&self, years: &BTreeSet<i32>) -> Vec<Span> {
-        find_spans(self.text, self.today, years)
+    fn names_time_in(&self, year: i32) -> bool {
+        !self.times.list_spans(&BTreeSet::from([year])).is_empty()
     }
 
     /// Returns the selected terms as hits show them: `asked~found` for a substitute.

@@ -6,33 +6,20 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
+use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
 use uuid::Uuid;
 
+use super::fact::{StatedFact, TimeRange};
 use super::hit::Hit;
-use super::phrase::{NormalText, list_change_phrases};
+use super::phrase::NormalText;
+use crate::domain::Analyzer;
 use crate::domain::proper_name::find_proper_names;
 use crate::domain::time_expression::{Span, find_time_words};
-use crate::domain::{Analyzer, Kind, Memory};
 
 /// Number of best hits among which versions are looked for.
 const COMPARED_HITS: usize = 20;
 /// Minimum score of a version, as a share of the score of the best hit.
 const LEAST_SCORE: f64 = 0.3;
-/// Maximum length in bytes of a text that states a single fact.
-const MOST_BYTES: usize = 400;
-/// Minimum similarity of two versions.
-const LEAST_SIMILARITY: f64 = 0.6;
-/// Number of first characters that two forms of a long name have in common.
-const NAME_BEGINNING: usize = 5;
-/// Contribution of the tags if all are the same.
-const SAME_TAGS: f64 = 0.3;
-/// Contribution of the tags if a memory has none.
-const UNKNOWN_TAGS: f64 = 0.1;
-/// Contribution of words that report a change.
-const REPORTED_CHANGE: f64 = 0.1;
-/// Minimum time between two versions. Notes of the same hour are parts of one report.
-const LEAST_INTERVAL: TimeDelta = TimeDelta::hours(1);
 
 /// The order of the versions of a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,14 +109,10 @@ impl VersionQuestion {
     pub fn new(question: &str, analyzer: &Analyzer, spans: &[Span], today: NaiveDate) -> Self {
         let terms_of = |text: &str| analyzer.terms(text).counts.into_keys();
         let names = find_proper_names(question).into_iter();
-        let has_digit = |term: &String| term.contains(|c: char| c.is_ascii_digit());
-        let times: BTreeSet<String> = find_time_words(question).flat_map(terms_of).collect();
         Self {
             order: VersionOrder::from_question(question, spans, today),
             names: names.map(|name| terms_of(name).collect()).collect(),
-            numbers: terms_of(question)
-                .filter(|term| has_digit(term) && !times.contains(term))
-                .collect(),
+            numbers: find_numbers(question, analyzer),
         }
     }
 
@@ -144,7 +127,7 @@ impl VersionQuestion {
         let any = |in_fact: &[bool]| in_fact.contains(&true);
         let shares_name = in_a.iter().zip(&in_b).any(|(a, b)| *a && *b);
         let same_entity = shares_name || !(any(&in_a) || any(&in_b));
-        let contains_same = |number: &String| a.terms.contains(number) == b.terms.contains(number);
+        let contains_same = |number: &String| a.contains_term(number) == b.contains_term(number);
         same_entity && self.numbers.iter().all(contains_same)
     }
 
@@ -153,81 +136,17 @@ impl VersionQuestion {
     }
 }
 
-/// The properties of a short note by which its other versions are recognized.
-#[derive(Debug, Clone)]
-pub struct StatedFact {
-    project: String,
-    occurred_at: DateTime<Utc>,
-    terms: BTreeSet<String>,
-    tags: BTreeSet<String>,
-    reports_change: bool,
-}
-
-impl StatedFact {
-    /// Reads the fact that a memory states; none if the memory is a turn, an episode or a long text.
-    #[must_use]
-    pub fn read_memory(memory: &Memory, analyzer: &Analyzer) -> Option<Self> {
-        let is_statement = matches!(memory.kind, Kind::Note | Kind::Insight);
-        if !is_statement || memory.turn.is_some() || memory.content.len() > MOST_BYTES {
-            return None;
+/// Returns the terms with digits that are no times.
+fn find_numbers(question: &str, analyzer: &Analyzer) -> BTreeSet<String> {
+    let terms_of = |text: &str| analyzer.terms(text).counts.into_keys();
+    let has_digit = |term: &String| term.contains(|c: char| c.is_ascii_digit());
+    let mut numbers: BTreeSet<String> = terms_of(question).filter(has_digit).collect();
+    if !numbers.is_empty() {
+        for time in find_time_words(question).flat_map(terms_of) {
+            numbers.remove(&time);
         }
-        Some(Self {
-            project: memory.project.clone(),
-            occurred_at: memory.occurred_at,
-            terms: analyzer.terms(&memory.content).counts.into_keys().collect(),
-            tags: memory.tags.iter().map(|tag| tag.to_lowercase()).collect(),
-            reports_change: NormalText::new(&memory.content).contains_any(list_change_phrases()),
-        })
     }
-
-    /// Returns whether both seem to state the same fact at different times.
-    fn is_version_of(&self, other: &Self) -> bool {
-        let (older, newer) = if self.occurred_at < other.occurred_at {
-            (self, other)
-        } else {
-            (other, self)
-        };
-        let interval = newer.occurred_at - older.occurred_at;
-        if older.project != newer.project || interval < LEAST_INTERVAL {
-            return false;
-        }
-        let common = older.terms.intersection(&newer.terms).count();
-        let shorter = older.terms.len().min(newer.terms.len());
-        if common == 0 {
-            return false;
-        }
-        let change = if newer.reports_change {
-            REPORTED_CHANGE
-        } else {
-            0.0
-        };
-        let similarity = share_of(common, shorter) + older.compare_tags(newer) + change;
-        similarity >= LEAST_SIMILARITY
-    }
-
-    /// Returns whether the fact contains a name or another form of it, such as Postgres for PostgreSQL.
-    fn contains_name(&self, name: &BTreeSet<String>) -> bool {
-        let is_form = |term: &String, part: &String| {
-            let beginning = part.char_indices().nth(NAME_BEGINNING);
-            let beginning = beginning.map_or(part.as_str(), |(end, _)| &part[..end]);
-            term == part || (beginning.len() < part.len() && term.starts_with(beginning))
-        };
-        name.iter()
-            .all(|part| self.terms.iter().any(|term| is_form(term, part)))
-    }
-
-    fn compare_tags(&self, other: &Self) -> f64 {
-        if self.tags.is_empty() || other.tags.is_empty() {
-            return UNKNOWN_TAGS;
-        }
-        let common = self.tags.intersection(&other.tags).count();
-        SAME_TAGS * share_of(common, self.tags.union(&other.tags).count())
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a short text has few terms")]
-fn share_of(part: usize, whole: usize) -> f64 {
-    part as f64 / whole.max(1) as f64
+    numbers
 }
 
 /// Returns the number of best hits that can be versions of a fact.
@@ -238,6 +157,26 @@ pub fn count_compared(hits: &[Hit]) -> usize {
     compared
         .take_while(|hit| hit.score >= LEAST_SCORE * best)
         .count()
+}
+
+/// Returns the places of the best hits that can be versions of each other as far as their context shows, so that the
+/// others need not be read.
+#[must_use]
+pub fn list_comparable(hits: &[Hit]) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..count_compared(hits)).collect();
+    places.retain(|place| hits[*place].context.turn.is_none());
+    let Some(first) = places.first() else {
+        return places;
+    };
+    let time_of = |place: usize| hits[place].context.occurred_at;
+    let mut range = TimeRange::new(time_of(*first));
+    for place in &places {
+        range.extend_to(time_of(*place));
+    }
+    // The time of a hit that only an entity led to is unknown.
+    let all_known = places.iter().all(|place| hits[*place].confidence.is_some());
+    places.retain(|place| !all_known || range.allows_versions_of(time_of(*place)));
+    places
 }
 
 /// Moves the preferred versions of each fact in front of the one that ranks best, and marks older versions with the ID
@@ -334,24 +273,26 @@ impl Relations {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
-    use crate::domain::Language;
-    use crate::domain::conversation::HitContext;
+    use crate::domain::conversation::{HitContext, Turn};
     use crate::domain::ranking::UsageStats;
+    use crate::domain::{Kind, Language, Memory};
 
     fn day(text: &str) -> NaiveDate {
         text.parse().unwrap()
     }
 
-    fn fact(content: &str, tags: &[&str], date: &str) -> StatedFact {
-        let analyzer = Analyzer::new(Language::English);
-        StatedFact {
+    fn fact(content: &str, date: &str) -> StatedFact {
+        let memory = Memory {
             project: "p".to_owned(),
+            kind: Kind::Note,
+            content: content.to_owned(),
             occurred_at: day(date).and_time(chrono::NaiveTime::MIN).and_utc(),
-            terms: analyzer.terms(content).counts.into_keys().collect(),
-            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
-            reports_change: NormalText::new(content).contains_any(list_change_phrases()),
-        }
+            ..Memory::default()
+        };
+        StatedFact::read_memory(&memory, &Analyzer::new(Language::English))
     }
 
     /// Returns hits with these scores, numbered from 1 in this order.
@@ -386,10 +327,10 @@ mod tests {
 
     fn ports() -> HashMap<Uuid, StatedFact> {
         by_id(vec![
-            fact("The port of Heron is 8080.", &[], "2026-01-10"),
-            fact("Heron needs two nodes.", &[], "2026-02-01"),
-            fact("The port of Heron is 9090.", &[], "2026-04-10"),
-            fact("The port of Heron is 7070.", &[], "2026-09-10"),
+            fact("The port of Heron is 8080.", "2026-01-10"),
+            fact("Heron needs two nodes.", "2026-02-01"),
+            fact("The port of Heron is 9090.", "2026-04-10"),
+            fact("The port of Heron is 7070.", "2026-09-10"),
         ])
     }
 
@@ -444,45 +385,11 @@ mod tests {
     }
 
     #[test]
-    fn versions_share_words_and_tags_and_differ_in_time() {
-        let lead = fact(
-            "Ines Calder leads the platform team.",
-            &["people", "work"],
-            "2025-06-02",
-        );
-        let next = "New lead of the platform team as of this week: Nkechi Obi.";
-        let is_version = |content: &str, tags: &[&str], date: &str| {
-            fact(content, tags, date).is_version_of(&lead)
-        };
-        assert!(is_version(next, &["people", "work"], "2026-08-17"));
-        let fewer_words = "Lead of the platform: Nkechi Obi.";
-        assert!(is_version(fewer_words, &["people", "work"], "2026-08-17"));
-        assert!(!is_version(fewer_words, &["sports"], "2026-08-17"));
-        assert!(
-            !is_version(next, &["people", "work"], "2025-06-02"),
-            "the same time"
-        );
-        let other = "Ines Calder plays the cello in the town orchestra.";
-        assert!(
-            !is_version(other, &["people", "music"], "2026-08-17"),
-            "another attribute"
-        );
-        let elsewhere = StatedFact {
-            project: "other".to_owned(),
-            ..fact(next, &["people", "work"], "2026-08-17")
-        };
-        assert!(!elsewhere.is_version_of(&lead), "another project");
-    }
-
-    #[test]
     fn facts_about_other_entities_than_those_of_the_question_are_no_versions() {
         let analyzer = Analyzer::new(Language::English);
         let are_versions = |question: &str, older: &str, newer: &str| {
             let question = VersionQuestion::new(question, &analyzer, &[], day("2026-10-01"));
-            let (older, newer) = (
-                fact(older, &[], "2026-01-01"),
-                fact(newer, &[], "2026-05-01"),
-            );
+            let (older, newer) = (fact(older, "2026-01-01"), fact(newer, "2026-05-01"));
             question.are_versions(&older, &newer)
         };
         let (ben, rosa) = (
@@ -505,21 +412,30 @@ mod tests {
     }
 
     #[test]
-    fn turns_episodes_and_long_texts_state_no_single_fact() {
-        let analyzer = Analyzer::new(Language::English);
-        let reads = |change: fn(&mut Memory)| {
-            let mut memory = Memory {
-                kind: Kind::Note,
-                ..Memory::default()
-            };
-            change(&mut memory);
-            StatedFact::read_memory(&memory, &analyzer).is_some()
+    fn hits_are_comparable_if_their_times_are_apart() {
+        let minute = |minute: i64| DateTime::UNIX_EPOCH + TimeDelta::minutes(minute);
+        let comparable = |minutes: &[i64], change: fn(&mut Vec<Hit>)| {
+            let mut hits = hits(&vec![1.0; minutes.len()]);
+            for (hit, at) in hits.iter_mut().zip(minutes) {
+                hit.context.occurred_at = minute(*at);
+                hit.confidence = Some(0.5);
+            }
+            change(&mut hits);
+            list_comparable(&hits)
         };
-        assert!(reads(|_| {}));
-        assert!(!reads(|memory| memory.kind = Kind::Dialogue));
-        assert!(!reads(|memory| memory.kind = Kind::Episode));
-        assert!(!reads(|memory| memory.turn = Some(1)));
-        assert!(!reads(|memory| memory.content = "a fact ".repeat(100)));
+        assert_eq!(comparable(&[0, 30, 60], |_| {}), [0, 2]);
+        assert_eq!(comparable(&[70, 30, 0], |_| {}), [0, 2]);
+        assert!(comparable(&[0, 30, 59], |_| {}).is_empty());
+        assert!(comparable(&[], |_| {}).is_empty());
+        let unknown = comparable(&[0, 0], |hits| hits[1].confidence = None);
+        assert_eq!(unknown, [0, 1], "an unknown time may be any");
+        let turns = comparable(&[0, 90, 180], |hits| {
+            let turn = Turn::new("p".to_owned(), Some("s".to_owned()), Some(1));
+            hits[1].context.turn = turn;
+        });
+        assert_eq!(turns, [0, 2], "turns state no single fact");
+        let weak = comparable(&[0, 90, 180], |hits| hits[2].score = 0.1);
+        assert_eq!(weak, [0, 1]);
     }
 
     #[test]

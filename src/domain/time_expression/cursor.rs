@@ -12,6 +12,8 @@ pub(super) struct Question<'q> {
     pub(super) words: &'q [Word],
     pub(super) today: NaiveDate,
     readings: Vec<Vec<Reading>>,
+    /// Places at which an expression can start: every rule begins with a known word or with digits.
+    pub(super) starts: Vec<usize>,
 }
 
 impl<'q> Question<'q> {
@@ -28,10 +30,14 @@ impl<'q> Question<'q> {
                 reading.clear();
             }
         }
+        let places = 0..words.len();
         Self {
             lexicon,
             words,
             today,
+            starts: places
+                .filter(|at| !readings[*at].is_empty() || words[*at].has_digits())
+                .collect(),
             readings,
         }
     }

@@ -60,6 +60,24 @@ pub(super) enum Meaning {
     NoTime,
 }
 
+impl Meaning {
+    /// Returns whether the word is one of those of which every expression without digits has at least one.
+    fn is_essential(self) -> bool {
+        matches!(
+            self,
+            Self::Month(_)
+                | Self::Weekday(_)
+                | Self::AmbiguousWeekday(_)
+                | Self::Season(_)
+                | Self::Unit(_)
+                | Self::CalendarWeek
+                | Self::Decade(_)
+                | Self::Years
+                | Self::Day(_)
+        )
+    }
+}
+
 /// The words of one language.
 pub(super) struct Grammar {
     pub(super) language: Language,
@@ -84,9 +102,14 @@ struct Entry {
     meaning: Meaning,
 }
 
+/// A set of languages, one bit for each.
+pub(super) type LanguageSet = u8;
+
 /// A grammar with an index of its words.
 pub(super) struct Lexicon {
     pub(super) grammar: &'static Grammar,
+    /// The set of this language alone.
+    pub(super) bit: LanguageSet,
     entries: HashMap<String, Vec<Entry>>,
 }
 
@@ -102,12 +125,13 @@ pub(super) static LEXICONS: LazyLock<Vec<Lexicon>> = LazyLock::new(|| {
         &table::dutch::DUTCH,
     ]
     .into_iter()
-    .map(Lexicon::new)
+    .zip(0..)
+    .map(|(grammar, place)| Lexicon::new(grammar, 1 << place))
     .collect()
 });
 
 impl Lexicon {
-    fn new(grammar: &'static Grammar) -> Self {
+    fn new(grammar: &'static Grammar, bit: LanguageSet) -> Self {
         let mut entries: HashMap<String, Vec<Entry>> = HashMap::new();
         for (meaning, phrases) in grammar.words {
             for phrase in *phrases {
@@ -116,7 +140,19 @@ impl Lexicon {
                 entries.entry(first).or_default().push(entry);
             }
         }
-        Self { grammar, entries }
+        Self {
+            grammar,
+            bit,
+            entries,
+        }
+    }
+
+    /// Returns the first words of all phrases, and whether one of their phrases is essential.
+    pub(super) fn list_first_words(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.entries.iter().map(|(word, entries)| {
+            let mut meanings = entries.iter().map(|entry| entry.meaning);
+            (word.as_str(), meanings.any(Meaning::is_essential))
+        })
     }
 
     /// Returns whether the word belongs to this language: to a time expression or to the function words.
@@ -187,6 +223,13 @@ pub(super) struct Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_language_has_its_own_bit() {
+        let bits = LEXICONS.iter().map(|lexicon| lexicon.bit);
+        let joined = bits.fold(0, |all, bit| all | bit);
+        assert_eq!(joined.count_ones() as usize, LEXICONS.len());
+    }
 
     #[test]
     fn every_language_has_all_months_weekdays_and_seasons() {

@@ -8,10 +8,12 @@ mod cursor;
 mod grammar;
 mod period;
 mod rule;
+mod survey;
 mod table;
 mod word;
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use chrono::NaiveDate;
 
@@ -20,10 +22,13 @@ use grammar::{LEXICONS, Lexicon, Meaning};
 use period::Period;
 pub use period::Span;
 use rule::Rule;
+use survey::{WordSurvey, is_essential};
 use word::{Word, split_words};
 
 /// Number of days outside of a period after which the closeness has decreased to a third.
 const FADING: f64 = 7.0;
+/// Maximum number of readings of a question. Only contrived questions have more that may not exist in a year.
+const MOST_READINGS: usize = 16;
 
 /// Returns the closeness of a day to the nearest of `spans`: 1 inside, less with every day outside, 0 if there are
 /// none.
@@ -43,37 +48,108 @@ pub fn nearness_to(day: NaiveDate, spans: &[Span]) -> f64 {
     spans.iter().map(near).fold(0.0, f64::max)
 }
 
-/// Finds the times of a question asked on the day `today`. A period without a year stands for that in each of `years`;
-/// the latest one that has begun comes first. Its year follows a season.
+/// The times that a question names, read once. Those without a year are in the years that become known later.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamedTimes {
+    today: NaiveDate,
+    /// Possible readings, the best first. The first that exists in one of the years counts.
+    periods: Vec<Period>,
+}
+
+impl NamedTimes {
+    /// Reads a question asked on the day `today`.
+    #[must_use]
+    pub fn read_question(question: &str, today: NaiveDate) -> Self {
+        let mut times = Self {
+            today,
+            periods: Vec::new(),
+        };
+        // The first period that names its year ends the search.
+        let _ = times.read_words(&split_words(question));
+        times
+    }
+
+    /// Returns the times. A period without a year stands for that in each of `years`; the latest one that has begun comes
+    /// first. Its year follows a season.
+    #[must_use]
+    pub fn list_spans(&self, years: &BTreeSet<i32>) -> Vec<Span> {
+        let periods = self.periods.iter();
+        let mut spans = periods.map(|period| period.list_spans(self.today, years));
+        spans.find(|spans| !spans.is_empty()).unwrap_or_default()
+    }
+
+    /// Tries all rules in the likely languages. Other languages may contribute a date with its year or a whole phrase,
+    /// such as "letzte Woche" in an English question, but no word that is another one in the language of the question.
+    fn read_words(&mut self, words: &[Word]) -> ControlFlow<()> {
+        let survey = WordSurvey::new(words);
+        let (likely, others) = survey.divide_languages();
+        let today = self.today;
+        let read_in = |lexicon: &'static Lexicon| {
+            let can_name_time = survey.can_name_time(lexicon);
+            can_name_time.then(|| Question::new(lexicon, words, today))
+        };
+        for question in likely.iter().copied().filter_map(read_in) {
+            for rules in [rule::DATES, rule::EXPLICIT, rule::OTHERS] {
+                self.apply_rules(&question, rules, |_| true)?;
+            }
+        }
+        let questions: Vec<Question<'_>> = others.into_iter().filter_map(read_in).collect();
+        let has_year = |phrase: &[Word]| phrase.iter().any(|word| word.year().is_some());
+        for question in questions.iter().filter(|_| has_year(words)) {
+            self.apply_rules(question, rule::EXPLICIT, has_year)?;
+        }
+        let is_foreign_phrase = |phrase: &[Word]| {
+            let mut known = phrase.iter();
+            phrase.iter().filter(|word| !word.is_number()).count() >= 2
+                && !known.any(|word| likely.iter().any(|lexicon| lexicon.knows_word(word)))
+        };
+        for question in &questions {
+            self.apply_rules(question, rule::OTHERS, is_foreign_phrase)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Adds the periods of words that a rule matches and `accept` accepts, up to the first one that names its year.
+    fn apply_rules(
+        &mut self,
+        question: &Question<'_>,
+        rules: &[Rule],
+        accept: impl Fn(&[Word]) -> bool,
+    ) -> ControlFlow<()> {
+        for rule in rules {
+            for at in question.starts.iter().copied() {
+                let mut cursor = question.cursor(at);
+                if let Some(period) = rule(&mut cursor)
+                    && accept(&question.words[at..cursor.at])
+                {
+                    self.add_period(period)?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Adds a period unless an earlier one precludes it.
+    fn add_period(&mut self, period: Period) -> ControlFlow<()> {
+        if period.has_year() {
+            if period.list_spans(self.today, &BTreeSet::new()).is_empty() {
+                return ControlFlow::Continue(());
+            }
+            self.periods.push(period);
+            return ControlFlow::Break(());
+        }
+        let is_decided = self.periods.iter().any(|period| period.is_in_every_year());
+        if !is_decided && self.periods.len() < MOST_READINGS && !self.periods.contains(&period) {
+            self.periods.push(period);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Finds the times of a question asked on the day `today`, as [`NamedTimes::list_spans`] does.
 #[must_use]
 pub fn find_spans(question: &str, today: NaiveDate, years: &BTreeSet<i32>) -> Vec<Span> {
-    let words = split_words(question);
-    let (likely, others) = divide_languages(&words);
-    let find = |lexicon: &'static Lexicon, rules: &[Rule], accept: &dyn Fn(&[Word]) -> bool| {
-        find_first(&Question::new(lexicon, &words, today), rules, years, accept)
-    };
-    let all_rules = [rule::DATES, rule::EXPLICIT, rule::OTHERS].concat();
-    // Other languages may contribute a whole phrase, such as "letzte Woche" in an English question, but no word that is
-    // another one in the language of the question.
-    let is_foreign_phrase = |phrase: &[Word]| {
-        let mut known = phrase.iter();
-        phrase.iter().filter(|word| !word.is_number()).count() >= 2
-            && !known.any(|word| likely.iter().any(|lexicon| lexicon.knows_word(word)))
-    };
-    let has_year = |phrase: &[Word]| phrase.iter().any(|word| word.year().is_some());
-    let in_likely = likely
-        .iter()
-        .find_map(|lexicon| find(lexicon, &all_rules, &|_| true));
-    in_likely
-        .or_else(|| {
-            let mut others = others.iter();
-            others.find_map(|lexicon| find(lexicon, rule::EXPLICIT, &has_year))
-        })
-        .or_else(|| {
-            let mut others = others.iter();
-            others.find_map(|lexicon| find(lexicon, rule::OTHERS, &is_foreign_phrase))
-        })
-        .unwrap_or_default()
+    NamedTimes::read_question(question, today).list_spans(years)
 }
 
 /// Reads a text that consists of one time with a known year, apart from a preposition. The lower-case names of months
@@ -119,45 +195,14 @@ fn is_preposition(question: &Question<'_>, at: usize) -> bool {
     .any(|meaning| cursor.skip(meaning))
 }
 
-/// Returns the times of the first rule that matches words which `accept` accepts.
-fn find_first(
-    question: &Question<'_>,
-    rules: &[Rule],
-    years: &BTreeSet<i32>,
-    accept: &dyn Fn(&[Word]) -> bool,
-) -> Option<Vec<Span>> {
-    rules.iter().find_map(|rule| {
-        (0..question.words.len()).find_map(|at| {
-            let mut cursor = question.cursor(at);
-            let period: Period = rule(&mut cursor)?;
-            let spans = period.list_spans(question.today, years);
-            (!spans.is_empty() && accept(&question.words[at..cursor.at])).then_some(spans)
-        })
-    })
-}
-
-/// Returns the languages that know most words of the question, and the others.
-fn divide_languages(words: &[Word]) -> (Vec<&'static Lexicon>, Vec<&'static Lexicon>) {
-    let count_known =
-        |lexicon: &Lexicon| words.iter().filter(|word| lexicon.knows_word(word)).count();
-    let counts: Vec<usize> = LEXICONS.iter().map(count_known).collect();
-    let most = counts.iter().max();
-    let (likely, others): (Vec<_>, Vec<_>) = LEXICONS
-        .iter()
-        .zip(&counts)
-        .partition(|(_, count)| Some(*count) == most);
-    let lexicons = |counted: Vec<(&'static Lexicon, &usize)>| {
-        counted.into_iter().map(|(lexicon, _)| lexicon).collect()
-    };
-    (lexicons(likely), lexicons(others))
-}
-
 /// Finds the words of a question that can be part of a time: months, years, days of a month. Texts about events at that
 /// time seldom contain them.
 pub fn find_time_words(question: &str) -> impl Iterator<Item = &str> {
     let of_time = |text: &&str| {
         let words = split_words(text);
-        let is_month = |word: &Word| LEXICONS.iter().any(|lexicon| lexicon.is_month(word));
+        let is_month = |word: &Word| {
+            is_essential(word) && LEXICONS.iter().any(|lexicon| lexicon.is_month(word))
+        };
         words
             .iter()
             .any(|word| is_month(word) || word.year().is_some() || word.day().is_some())
@@ -299,6 +344,26 @@ mod tests {
         ] {
             assert!(found(none).is_empty(), "{none}");
         }
+    }
+
+    #[test]
+    fn a_question_is_read_once_for_all_years() {
+        let today = NaiveDate::from_ymd_opt(2024, 3, 14).expect("a day");
+        let first_days = |question: &str, years: &[i32]| {
+            let times = NamedTimes::read_question(question, today);
+            let spans = times.list_spans(&years.iter().copied().collect());
+            spans
+                .iter()
+                .map(|span| span.from.to_string())
+                .collect::<Vec<_>>()
+        };
+        let question = "What happened in March, and what on 29 February?";
+        assert_eq!(first_days(question, &[2023, 2024]), ["2024-02-29"]);
+        assert_eq!(first_days(question, &[2023]), ["2023-03-01"]);
+        assert!(first_days(question, &[]).is_empty());
+        let with_year = "What happened in March, and what in 2021?";
+        assert_eq!(first_days(with_year, &[2023]), ["2023-03-01"]);
+        assert_eq!(first_days(with_year, &[]), ["2021-01-01"]);
     }
 
     #[test]

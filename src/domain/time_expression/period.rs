@@ -6,6 +6,8 @@ use chrono::{Datelike, Days, Months, NaiveDate, Weekday};
 
 /// Maximum number of years for a period without a year.
 const MOST_YEARS: usize = 40;
+/// A year without 29 February and without week 53.
+const SHORTEST_YEAR: i32 = 2_001;
 
 /// The days from one day to another, which is not included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,6 +243,12 @@ impl Period {
             Self::Calendar(calendar) => calendar.year.is_some(),
             Self::Range(first, last) => first.year.is_some() || last.year.is_some(),
         }
+    }
+
+    /// Returns whether the period is one without a year that exists in every year.
+    pub(super) fn is_in_every_year(self) -> bool {
+        let is_part = matches!(self, Self::Calendar(Calendar { year: None, .. }));
+        is_part && self.span_in(SHORTEST_YEAR).is_some()
     }
 
     /// Returns the period in its year, or in each of `years`: first the latest that has begun, then those before, then

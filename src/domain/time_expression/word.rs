@@ -1,7 +1,9 @@
 //! The words and numbers of a question.
 
+use std::borrow::Cow;
+
 use chrono::NaiveDate;
-use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 use crate::domain::text::fold_accents;
 
@@ -103,6 +105,10 @@ impl Word {
             .filter(|_| self.has_ordinal_end() || self.precedes_period)
     }
 
+    pub(super) fn has_digits(&self) -> bool {
+        self.lower.contains(|c: char| c.is_ascii_digit())
+    }
+
     pub(super) fn is_number(&self) -> bool {
         !self.lower.contains(char::is_alphabetic)
     }
@@ -153,7 +159,7 @@ pub(super) fn fold_word(word: &str) -> String {
 
 /// Splits a text into words. Apostrophes and hyphens separate words, except within dates in digits.
 pub(super) fn split_words(text: &str) -> Vec<Word> {
-    let text: String = text.nfc().collect();
+    let text = compose_text(text);
     let mut words = Vec::new();
     let mut opens_sentence = true;
     for chunk in text.split_whitespace() {
@@ -164,6 +170,15 @@ pub(super) fn split_words(text: &str) -> Vec<Word> {
         opens_sentence = chunk.ends_with(['.', '!', '?', ':', ';', '…']);
     }
     words
+}
+
+/// Composes letters and their accents, unless the text is composed already, as most texts are.
+fn compose_text(text: &str) -> Cow<'_, str> {
+    if is_nfc_quick(text.chars()) == IsNormalized::Yes {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(text.nfc().collect())
+    }
 }
 
 fn find_date(chunk: &str) -> Option<NumericDate> {
@@ -182,9 +197,10 @@ fn split_chunk(chunk: &str, opens_sentence: bool, words: &mut Vec<Word>) {
         let after = &rest[start..];
         let end = after.find(|c: char| !c.is_alphanumeric());
         let (word, following) = after.split_at(end.unwrap_or(after.len()));
+        let lower = word.to_lowercase();
         words.push(Word {
-            folded: fold_word(word),
-            lower: word.to_lowercase(),
+            folded: fold_accents(&lower),
+            lower,
             is_capitalized: word.starts_with(char::is_uppercase),
             opens_sentence,
             precedes_period: following.starts_with('.'),
