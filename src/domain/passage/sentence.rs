@@ -59,7 +59,9 @@ fn split_before_small_letters(text: &str, sentence: Range<usize>) -> Vec<Range<u
     for (at, mark) in marks {
         let end = sentence.start + at + mark.len();
         let (before, next) = (&text[start..end], &text[end..sentence.end]);
-        if next.starts_with(char::is_whitespace) && !continues_sentence(before, next) {
+        let is_small = next.trim_start().starts_with(char::is_lowercase);
+        let ends = (is_small && ends_with_letter(before)) || !continues_sentence(before, next);
+        if next.starts_with(char::is_whitespace) && ends {
             parts.push(start..end);
             start = end;
         }
@@ -68,6 +70,13 @@ fn split_before_small_letters(text: &str, sentence: Range<usize>) -> Vec<Range<u
         parts.push(start..sentence.end);
     }
     parts
+}
+
+/// Whether a text ends with a single capital letter and a period. Before a small letter that is no initial.
+fn ends_with_letter(text: &str) -> bool {
+    let last = text.split_whitespace().next_back();
+    let word = last.and_then(|word| word.strip_suffix('.'));
+    word.is_some_and(|word| word.chars().count() == 1 && word.chars().all(char::is_uppercase))
 }
 
 /// Whether `next` belongs to the sentence before it, which ends with an abbreviation or an ordinal, or has no word.
@@ -189,6 +198,19 @@ mod tests {
             assert_eq!(sentences(text), expected, "{text}");
         }
         assert!(split_sentences("").is_empty());
+    }
+
+    #[test]
+    fn a_single_letter_ends_a_statement_before_a_small_letter() {
+        let statements = |text: &'static str| -> Vec<&str> {
+            let ranges = split_statements(text).into_iter();
+            ranges.map(|range| text[range].trim()).collect()
+        };
+        assert_eq!(
+            statements("We chose plan B. which port is it"),
+            ["We chose plan B.", "which port is it"]
+        );
+        assert_eq!(statements("Ask J. R. Smith"), ["Ask J. R. Smith"]);
     }
 
     #[test]
