@@ -75,6 +75,45 @@ pub fn find_proper_names(question: &str) -> Vec<&str> {
     names.collect()
 }
 
+/// Lists the words of a note that begin with a capital letter inside of a sentence: names, and nouns in German.
+pub fn list_inner_names(note: &str) -> impl Iterator<Item = &str> {
+    let is_name = |(at, word): &(usize, &str)| {
+        let before = note[..*at].trim_end();
+        let begins_sentence = before.is_empty() || before.ends_with(['.', '!', '?', '…']);
+        let folded = word.to_lowercase().replace('\u{2019}', "'");
+        let is_common = is_stop_word(Language::English, &folded)
+            || NO_NAMES.binary_search(&folded.as_str()).is_ok();
+        word.starts_with(char::is_uppercase) && word.len() > 1 && !begins_sentence && !is_common
+    };
+    note.unicode_word_indices()
+        .filter(is_name)
+        .map(|(_, word)| word)
+}
+
+/// Days that have the ending of an owner ("Today's lunch").
+const NO_OWNERS: [&str; 4] = ["today", "tomorrow", "tonight", "yesterday"];
+
+/// Finds the owner that a note begins with ("Ben's passport is valid until March").
+pub fn find_owner(note: &str) -> Option<&str> {
+    let first = note.unicode_words().next()?;
+    let owner = first
+        .strip_suffix("'s")
+        .or_else(|| first.strip_suffix("\u{2019}s"))?;
+    let folded = owner.to_lowercase();
+    let is_common = is_stop_word(Language::English, &folded)
+        || NO_NAMES.binary_search(&folded.as_str()).is_ok()
+        || NO_OWNERS.contains(&folded.as_str());
+    (owner.starts_with(char::is_uppercase) && !is_common).then_some(owner)
+}
+
+/// Lists the words of a text in lower case, without the ending of a possessive.
+pub fn list_bare_words(text: &str) -> impl Iterator<Item = String> {
+    text.unicode_words().map(|word| {
+        let word = word.to_lowercase().replace('\u{2019}', "'");
+        word.strip_suffix("'s").unwrap_or(&word).to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +141,36 @@ mod tests {
             ("", vec![]),
         ] {
             assert_eq!(find_proper_names(question), names, "{question}");
+        }
+    }
+
+    #[test]
+    fn a_note_may_begin_with_an_owner() {
+        assert_eq!(find_owner("Ben's passport is valid."), Some("Ben"));
+        for note in [
+            "My passport is valid.",
+            "That's Ben's passport.",
+            "Today's lunch",
+            "",
+        ] {
+            assert_eq!(find_owner(note), None, "{note}");
+        }
+    }
+
+    #[test]
+    fn inner_names_have_a_capital_letter_inside_of_a_sentence() {
+        for (note, names) in [
+            (
+                "Our dentist is Dr Pascoe on Elm Road.",
+                &["Dr", "Pascoe", "Elm", "Road"][..],
+            ),
+            ("We left. Now it is GitLab, since May.", &["GitLab"]),
+            ("Das Rad steht im Keller.", &["Rad", "Keller"]),
+            ("Nothing. Here", &[]),
+            ("", &[]),
+        ] {
+            let found: Vec<&str> = list_inner_names(note).collect();
+            assert_eq!(found, names, "{note}");
         }
     }
 

@@ -6,18 +6,23 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::phrase::{NormalText, list_change_phrases};
+use crate::domain::proper_name::{find_owner, list_bare_words, list_inner_names};
 use crate::domain::{Analyzer, Kind, Memory};
 
 /// Maximum length in bytes of a text that states a single fact.
 const MOST_BYTES: usize = 400;
 /// Minimum similarity of two versions.
 const LEAST_SIMILARITY: f64 = 0.6;
+/// Minimum similarity of a note that replaces another one for sure.
+const SURE_SIMILARITY: f64 = 0.7;
 /// Number of first characters that two forms of a long name have in common.
 const NAME_BEGINNING: usize = 5;
 /// Contribution of the tags if all are the same.
 const SAME_TAGS: f64 = 0.3;
 /// Contribution of the tags if a memory has none.
 const UNKNOWN_TAGS: f64 = 0.1;
+/// Contribution of a name in common, such as the former value that a newer note mentions, if all tags are the same.
+const NAME_IN_COMMON: f64 = 0.1;
 /// Contribution of words that report a change.
 const REPORTED_CHANGE: f64 = 0.1;
 /// Minimum time between two versions. Notes of the same hour are parts of one report.
@@ -44,8 +49,18 @@ impl StatedFact {
         }
     }
 
-    /// Returns whether both seem to state the same fact at different times.
-    pub(super) fn is_version_of(&self, other: &Self) -> bool {
+    /// Returns whether both seem to state the same fact at different times. Names that the question `asked` for, in lower
+    /// case, do not count as names in common, because all facts about them contain them.
+    pub(super) fn is_version_of(&self, other: &Self, asked: &[String]) -> bool {
+        self.resembles(other, asked, LEAST_SIMILARITY)
+    }
+
+    /// Returns whether the newer one of both replaces the older one for sure.
+    pub(super) fn is_sure_version_of(&self, other: &Self, asked: &[String]) -> bool {
+        self.resembles(other, asked, SURE_SIMILARITY)
+    }
+
+    fn resembles(&self, other: &Self, asked: &[String], least: f64) -> bool {
         let (older, newer) = if self.occurred_at < other.occurred_at {
             (self, other)
         } else {
@@ -60,23 +75,57 @@ impl StatedFact {
             return false;
         }
         let similarity = share_of(common, shorter) + older.compare_tags(newer);
-        similarity >= LEAST_SIMILARITY
-            || (similarity + REPORTED_CHANGE >= LEAST_SIMILARITY && newer.reports_change())
+        // The rest takes longer than these, and matters for few pairs.
+        if similarity + NAME_IN_COMMON + REPORTED_CHANGE < least
+            || !older.shares_owner(newer)
+            || !newer.shares_owner(older)
+        {
+            return false;
+        }
+        if similarity >= least {
+            return true;
+        }
+        let mut rest = 0.0;
+        if newer.reports_change() {
+            rest += REPORTED_CHANGE;
+        }
+        if older.tags == newer.tags && older.shares_name(newer, asked) {
+            rest += NAME_IN_COMMON;
+        }
+        similarity + rest >= least
+    }
+
+    /// Returns whether the newer note contains a name of this one that was not asked for.
+    fn shares_name(&self, newer: &Self, asked: &[String]) -> bool {
+        let words: BTreeSet<String> = list_bare_words(&newer.content).collect();
+        list_inner_names(&self.content)
+            .flat_map(list_bare_words)
+            .any(|name| words.contains(&name) && !asked.contains(&name))
     }
 
     fn reports_change(&self) -> bool {
         NormalText::new(&self.content).contains_any(list_change_phrases())
     }
 
-    /// Returns whether the fact contains a name or another form of it, such as Postgres for PostgreSQL.
-    pub(super) fn contains_name(&self, name: &BTreeSet<String>) -> bool {
-        let is_form = |term: &String, part: &String| {
-            let beginning = part.char_indices().nth(NAME_BEGINNING);
-            let beginning = beginning.map_or(part.as_str(), |(end, _)| &part[..end]);
-            term == part || (beginning.len() < part.len() && term.starts_with(beginning))
+    /// Returns whether the text or a tag contains a name or another form of it, such as Postgres for PostgreSQL.
+    pub(super) fn contains_name(&self, name: &str) -> bool {
+        let beginning = name.char_indices().nth(NAME_BEGINNING);
+        let beginning = beginning.map_or(name, |(end, _)| &name[..end]);
+        let is_form = |word: &String| {
+            word == name || (beginning.len() < name.len() && word.starts_with(beginning))
         };
-        name.iter()
-            .all(|part| self.terms.iter().any(|term| is_form(term, part)))
+        self.terms.iter().chain(&self.tags).any(is_form)
+    }
+
+    /// Returns whether the other fact is about the same owner, if this one begins with an owner ("Ben's passport").
+    fn shares_owner(&self, other: &Self) -> bool {
+        let owner = find_owner(&self.content).map(str::to_lowercase);
+        owner.is_none_or(|owner| list_bare_words(&other.content).any(|word| word == owner))
+    }
+
+    /// Returns how many of these terms the text contains.
+    pub(super) fn count_terms(&self, terms: &BTreeSet<String>) -> usize {
+        self.terms.intersection(terms).count()
     }
 
     pub(super) fn contains_term(&self, term: &str) -> bool {
@@ -171,7 +220,7 @@ fn list_places_with_version(facts: &[(Uuid, StatedFact)]) -> Vec<bool> {
     let mut has_version = vec![false; facts.len()];
     for (at, (_, fact)) in facts.iter().enumerate() {
         for (other, (_, other_fact)) in facts.iter().enumerate().skip(at + 1) {
-            if fact.is_version_of(other_fact) {
+            if fact.is_version_of(other_fact, &[]) {
                 (has_version[at], has_version[other]) = (true, true);
             }
         }
@@ -212,7 +261,7 @@ mod tests {
         );
         let next = "New lead of the platform team as of this week: Nkechi Obi.";
         let is_version = |content: &str, tags: &[&str], date: &str| {
-            fact(content, tags, date).is_version_of(&lead)
+            fact(content, tags, date).is_version_of(&lead, &[])
         };
         assert!(is_version(next, &["people", "work"], "2026-08-17"));
         let fewer_words = "Lead of the platform: Nkechi Obi.";
@@ -231,7 +280,54 @@ mod tests {
             project: "other".to_owned(),
             ..fact(next, &["people", "work"], "2026-08-17")
         };
-        assert!(!elsewhere.is_version_of(&lead), "another project");
+        assert!(!elsewhere.is_version_of(&lead, &[]), "another project");
+    }
+
+    #[test]
+    fn a_note_that_names_the_former_value_is_a_version() {
+        let older = fact(
+            "Parcels are sent with Blue Courier.",
+            &["shop"],
+            "2025-06-02",
+        );
+        let newer = |content: &str| fact(content, &["shop"], "2026-08-17");
+        let naming = newer("Blue went bankrupt, Orient takes the boxes and letters.");
+        assert!(naming.is_version_of(&older, &[]));
+        assert!(!naming.is_sure_version_of(&older, &[]));
+        assert!(
+            !naming.is_version_of(&older, &["blue".to_owned()]),
+            "every answer has the name that was asked for"
+        );
+        let common = newer("The parcels are heavy, so use the big trolley downstairs.");
+        assert!(!common.is_version_of(&older, &[]), "no name in common");
+    }
+
+    #[test]
+    fn facts_of_different_owners_are_no_versions() {
+        let mine = fact(
+            "The passport is valid until June 2027.",
+            &["travel"],
+            "2025-06-02",
+        );
+        let bens = fact(
+            "Ben's passport is valid until March 2030.",
+            &["travel"],
+            "2025-07-02",
+        );
+        let later = fact(
+            "Now Ben has a passport until May 2035.",
+            &["travel"],
+            "2030-03-02",
+        );
+        assert!(!bens.is_version_of(&mine, &[]) && !mine.is_version_of(&bens, &[]));
+        assert!(later.is_version_of(&bens, &[]));
+    }
+
+    #[test]
+    fn a_tag_names_the_subject_of_a_fact() {
+        let moved = fact("All pipelines run on Forgejo.", &["CI"], "2026-08-17");
+        assert!(moved.contains_name("ci") && moved.contains_name("forgejo"));
+        assert!(!moved.contains_name("heron"));
     }
 
     #[test]

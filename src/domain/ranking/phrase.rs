@@ -22,6 +22,19 @@ impl PhraseList {
             longer,
         }
     }
+
+    /// Returns the rest of a text that begins with one of the phrases and a space.
+    fn strip_from<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let (word, rest) = text.split_once(' ')?;
+        if self.words.contains(word) {
+            return Some(rest);
+        }
+        let mut rests = self
+            .longer
+            .iter()
+            .filter_map(|phrase| text.strip_prefix(phrase));
+        rests.find(|rest| rest.starts_with(' '))
+    }
 }
 
 /// Phrases of questions about the first state.
@@ -135,6 +148,31 @@ static PREVIOUS: LazyLock<PhraseList> = LazyLock::new(|| {
 static BEFORE: LazyLock<PhraseList> = LazyLock::new(|| {
     PhraseList::new(&[
         "before", "vor dem", "vor der", "vor den", "avant", "antes de", "prima di", "voor",
+    ])
+});
+/// Phrases for the beginning of a year.
+static YEAR_START: LazyLock<PhraseList> = LazyLock::new(|| {
+    PhraseList::new(&[
+        "start of",
+        "beginning of",
+        "early",
+        "new year",
+        "anfang",
+        "beginn",
+        "jahresanfang",
+        "neujahr",
+        "début",
+        "nouvel an",
+        "principios de",
+        "comienzos de",
+        "año nuevo",
+        "inizio",
+        "capodanno",
+        "início",
+        "começo",
+        "ano novo",
+        "begin",
+        "nieuwjaar",
     ])
 });
 /// Other words of questions about the past.
@@ -304,6 +342,16 @@ impl NormalText {
 
     pub(super) fn asks_before(&self) -> bool {
         self.contains_any(&BEFORE)
+    }
+
+    pub(super) fn names_start_of_year(&self) -> bool {
+        self.contains_any(&YEAR_START)
+    }
+
+    /// Returns the text after the first word for "before".
+    pub(super) fn find_text_after_before(&self) -> Option<&str> {
+        let rests = self.0.match_indices(' ').map(|(at, _)| &self.0[at + 1..]);
+        rests.filter_map(|rest| BEFORE.strip_from(rest)).next()
     }
 
     /// Ignores the first word, because "was" begins German questions about the present.

@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
+use chrono::{DateTime, Datelike as _, Months, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::fact::{StatedFact, TimeRange};
 use super::hit::Hit;
 use super::phrase::NormalText;
 use crate::domain::Analyzer;
-use crate::domain::proper_name::find_proper_names;
+use crate::domain::proper_name::{find_proper_names, list_bare_words};
 use crate::domain::time_expression::{Span, find_time_words};
 
 /// Number of best hits among which versions are looked for.
@@ -74,18 +74,23 @@ impl VersionOrder {
 }
 
 /// Returns the first of the times that has begun, or a year in a form that is too vague to rank by ("at Christmas 2025").
+/// The beginning of a year ends with January.
 fn find_period(question: &str, spans: &[Span], today: NaiveDate) -> Option<Span> {
     let named = spans.iter().copied().find(|span| span.from <= today);
-    named.or_else(|| find_bare_year(question, today))
+    let mut period = named.or_else(|| find_bare_year(question, today))?;
+    let is_year = NaiveDate::from_ymd_opt(period.from.year() + 1, 1, 1) == Some(period.to)
+        && period.from.ordinal() == 1;
+    if is_year && NormalText::new(question).names_start_of_year() {
+        period.to = period.from + Months::new(1);
+    }
+    Some(period)
 }
 
 /// Finds a past year anywhere in a question.
 fn find_bare_year(question: &str, today: NaiveDate) -> Option<Span> {
     let words = question.split(|c: char| !c.is_alphanumeric());
     let years = words.filter(|word| word.len() == 4);
-    let mut past = years
-        .filter_map(|word| word.parse::<i32>().ok())
-        .filter(|year| (1_900..=today.year()).contains(year));
+    let mut past = years.filter_map(|word| read_past_year(word, today));
     let year = past.next()?;
     Some(Span {
         from: NaiveDate::from_ymd_opt(year, 1, 1)?,
@@ -93,14 +98,23 @@ fn find_bare_year(question: &str, today: NaiveDate) -> Option<Span> {
     })
 }
 
+fn read_past_year(word: &str, today: NaiveDate) -> Option<i32> {
+    let year = word.parse().ok()?;
+    (1_900..=today.year()).contains(&year).then_some(year)
+}
+
 /// The versions that a question asks for.
 #[derive(Debug)]
 pub struct VersionQuestion {
     order: VersionOrder,
-    /// The terms of each proper name in the question.
-    names: Vec<BTreeSet<String>>,
+    /// The term of each proper name in the question.
+    names: Vec<String>,
     /// The terms with digits: numbers and identifiers such as "web-1".
     numbers: BTreeSet<String>,
+    /// The names in lower case.
+    asked: Vec<String>,
+    /// The terms of the event before which the fact was valid ("before the move to Leeds").
+    event: BTreeSet<String>,
 }
 
 impl VersionQuestion {
@@ -108,12 +122,42 @@ impl VersionQuestion {
     #[must_use]
     pub fn new(question: &str, analyzer: &Analyzer, spans: &[Span], today: NaiveDate) -> Self {
         let terms_of = |text: &str| analyzer.terms(text).counts.into_keys();
-        let names = find_proper_names(question).into_iter();
+        let order = VersionOrder::from_question(question, spans, today);
+        let event: BTreeSet<String> = match order {
+            VersionOrder::PreviousFirst => NormalText::new(question)
+                .find_text_after_before()
+                .map_or_else(BTreeSet::new, |text| terms_of(text).collect()),
+            _ => BTreeSet::new(),
+        };
+        // The names of an event are in the note that reports it, and not in those before.
+        let is_of_event =
+            |name: &str| !event.is_empty() && terms_of(name).all(|term| event.contains(&term));
+        let mut names = find_proper_names(question);
+        names.retain(|name| !is_of_event(name));
         Self {
-            order: VersionOrder::from_question(question, spans, today),
-            names: names.map(|name| terms_of(name).collect()).collect(),
-            numbers: find_numbers(question, analyzer),
+            order,
+            names: names
+                .iter()
+                .filter_map(|name| find_longest(terms_of(name)))
+                .collect(),
+            numbers: find_numbers(question, analyzer, today),
+            asked: names.into_iter().flat_map(list_bare_words).collect(),
+            event,
         }
+    }
+
+    /// Returns the order, as far as the facts show when the event of the question happened.
+    fn resolve_order<'f>(&self, facts: impl Iterator<Item = &'f StatedFact>) -> VersionOrder {
+        let counted = facts.map(|fact| (fact.count_terms(&self.event), fact.occurred_at));
+        let reports: Vec<(usize, DateTime<Utc>)> = counted
+            .filter(|(count, _)| *count > 0 && 2 * count >= self.event.len())
+            .collect();
+        let most = reports.iter().map(|(count, _)| *count).max();
+        let best = reports.iter().filter(|(count, _)| Some(*count) == most);
+        let first = best.map(|(_, time)| *time).min();
+        first.map_or(self.order, |time| {
+            VersionOrder::ValidBefore(time.date_naive())
+        })
     }
 
     /// Returns whether both facts have the entities of the question in common: if one contains its names and the other
@@ -130,14 +174,15 @@ impl VersionQuestion {
         let contains_same = |number: &String| a.contains_term(number) == b.contains_term(number);
         same_entity && self.numbers.iter().all(contains_same)
     }
+}
 
-    fn are_versions(&self, a: &StatedFact, b: &StatedFact) -> bool {
-        a.is_version_of(b) && self.asks_about_both(a, b)
-    }
+/// Returns the longest term: the whole of an identifier that also has terms for its parts.
+fn find_longest(terms: impl Iterator<Item = String>) -> Option<String> {
+    terms.max_by_key(String::len)
 }
 
 /// Returns the terms with digits that are no times.
-fn find_numbers(question: &str, analyzer: &Analyzer) -> BTreeSet<String> {
+fn find_numbers(question: &str, analyzer: &Analyzer, today: NaiveDate) -> BTreeSet<String> {
     let terms_of = |text: &str| analyzer.terms(text).counts.into_keys();
     let has_digit = |term: &String| term.contains(|c: char| c.is_ascii_digit());
     let mut numbers: BTreeSet<String> = terms_of(question).filter(has_digit).collect();
@@ -145,6 +190,7 @@ fn find_numbers(question: &str, analyzer: &Analyzer) -> BTreeSet<String> {
         for time in find_time_words(question).flat_map(terms_of) {
             numbers.remove(&time);
         }
+        numbers.retain(|number| read_past_year(number, today).is_none());
     }
     numbers
 }
@@ -189,6 +235,7 @@ pub fn order_versions(
 ) -> Vec<Hit> {
     let rest = hits.split_off(count_compared(&hits));
     let relations = Relations::new(&hits, facts, question);
+    let order = question.resolve_order(hits.iter().filter_map(|hit| facts.get(&hit.id)));
     relations.mark_older_versions(&mut hits);
     let is_exact: Vec<bool> = hits.iter().map(|hit| hit.exact).collect();
     let mut waiting: Vec<Option<Hit>> = hits.into_iter().map(Some).collect();
@@ -197,9 +244,9 @@ pub fn order_versions(
         if waiting[at].is_none() {
             continue;
         }
-        if !is_exact && question.order != VersionOrder::AsRanked {
+        if !is_exact && order != VersionOrder::AsRanked {
             let is_waiting = |place: usize| waiting[place].is_some();
-            for place in relations.list_preferred(at, question.order, is_waiting) {
+            for place in relations.list_preferred(at, order, is_waiting) {
                 ordered.extend(waiting[place].take());
             }
         }
@@ -221,20 +268,64 @@ impl Relations {
     /// Compares each pair of facts once.
     fn new(hits: &[Hit], facts: &HashMap<Uuid, StatedFact>, question: &VersionQuestion) -> Self {
         let stated: Vec<Option<&StatedFact>> = hits.iter().map(|hit| facts.get(&hit.id)).collect();
+        let asked = &question.asked;
         let mut versions = vec![Vec::new(); hits.len()];
+        let mut replacements = vec![Vec::new(); hits.len()];
         for at in 0..hits.len() {
             for other in at + 1..hits.len() {
-                let pair = stated[at].zip(stated[other]);
-                if pair.is_some_and(|(a, b)| question.are_versions(a, b)) {
-                    versions[at].push(other);
-                    versions[other].push(at);
+                let Some((a, b)) = stated[at].zip(stated[other]) else {
+                    continue;
+                };
+                if !a.is_version_of(b, asked) || !question.asks_about_both(a, b) {
+                    continue;
+                }
+                versions[at].push(other);
+                versions[other].push(at);
+                if a.is_sure_version_of(b, asked) {
+                    let (older, newer) = if a.occurred_at < b.occurred_at {
+                        (at, other)
+                    } else {
+                        (other, at)
+                    };
+                    replacements[older].push(newer);
                 }
             }
         }
         let times = stated.iter().map(|fact| Some(fact.as_ref()?.occurred_at));
-        Self {
+        let mut relations = Self {
             times: times.collect(),
             versions,
+        };
+        relations.add_later_replacements(&replacements);
+        relations
+    }
+
+    /// Adds the notes that replace the newest version of a fact, although they have no words in common with older ones:
+    /// Jenkins was replaced by GitLab, and GitLab by Forgejo.
+    fn add_later_replacements(&mut self, replacements: &[Vec<usize>]) {
+        let direct = self.versions.clone();
+        for (at, versions) in direct.iter().enumerate() {
+            let newest_of = |places: &[usize]| -> Option<usize> {
+                places
+                    .iter()
+                    .copied()
+                    .max_by_key(|place| self.times[*place])
+            };
+            let mut newest =
+                newest_of(versions).filter(|place| self.times[*place] > self.times[at]);
+            let mut added = Vec::new();
+            while let Some(replaced) = newest {
+                newest = newest_of(&replacements[replaced]);
+                added.extend(newest);
+            }
+            for later in added {
+                self.versions[at].push(later);
+                self.versions[later].push(at);
+            }
+        }
+        for versions in &mut self.versions {
+            versions.sort_unstable();
+            versions.dedup();
         }
     }
 
@@ -322,6 +413,8 @@ mod tests {
             order,
             names: Vec::new(),
             numbers: BTreeSet::new(),
+            asked: Vec::new(),
+            event: BTreeSet::new(),
         }
     }
 
@@ -347,6 +440,55 @@ mod tests {
             let ordered = order_versions(hits(&[2.0, 1.5, 1.4, 1.0]), &ports(), &asking(order));
             assert_eq!(numbers(&ordered), expected, "{order:?}");
         }
+    }
+
+    #[test]
+    fn the_version_before_an_event_comes_first() {
+        let analyzer = Analyzer::new(Language::English);
+        let facts = || {
+            by_id(vec![
+                fact(
+                    "The address of the Bristol office is now 5 Tidewater Street.",
+                    "2026-03-02",
+                ),
+                fact(
+                    "The address of the Bristol office is 14 Gannet Row.",
+                    "2025-01-15",
+                ),
+                fact(
+                    "The address of the Bristol office is on a sign in a new colour.",
+                    "2026-06-04",
+                ),
+            ])
+        };
+        for (question, first) in [
+            (
+                "What was the address of the Bristol office before the move to Tidewater Street?",
+                2,
+            ),
+            (
+                "What was the address of the Bristol office before the sign got a new colour?",
+                1,
+            ),
+        ] {
+            let question = VersionQuestion::new(question, &analyzer, &[], day("2026-10-01"));
+            let ordered = order_versions(hits(&[2.0, 1.5, 1.4]), &facts(), &question);
+            assert_eq!(numbers(&ordered)[0], first, "{question:?}");
+        }
+    }
+
+    #[test]
+    fn a_later_replacement_is_a_version_of_the_first_value() {
+        let facts = by_id(vec![
+            fact("CI runs on Jenkins", "2025-01-20"),
+            fact("CI left Jenkins, GitLab runs CI now", "2025-09-09"),
+            fact("Moved from GitLab to Forgejo now", "2026-05-11"),
+        ]);
+        let question = asking(VersionOrder::NewestFirst);
+        let ordered = order_versions(hits(&[2.0, 1.5, 1.4]), &facts, &question);
+        assert_eq!(numbers(&ordered)[0], 3);
+        let newer = ordered.last().and_then(|hit| hit.newer_version);
+        assert_eq!(newer, Some(Uuid::from_u128(3)));
     }
 
     #[test]
@@ -390,7 +532,7 @@ mod tests {
         let are_versions = |question: &str, older: &str, newer: &str| {
             let question = VersionQuestion::new(question, &analyzer, &[], day("2026-10-01"));
             let (older, newer) = (fact(older, "2026-01-01"), fact(newer, "2026-05-01"));
-            question.are_versions(&older, &newer)
+            older.is_version_of(&newer, &question.asked) && question.asks_about_both(&older, &newer)
         };
         let (ben, rosa) = (
             "Ben goes to Elm Primary School.",
@@ -471,6 +613,8 @@ mod tests {
             ("Which port was it in February 2026?", "2026-03-01"),
             ("Which port was it in summer 2025?", "2025-09-01"),
             ("Which port was it at Christmas 2025?", "2026-01-01"),
+            ("Which port was it at the start of 2026?", "2026-02-01"),
+            ("Welchen Port hatte es Anfang 2026?", "2026-02-01"),
             ("Which port did it have before March 2026?", "2026-03-01"),
             ("Which port did it have in March?", "2026-04-01"),
             ("Welchen Port hatte es im Jahr 2025?", "2026-01-01"),
