@@ -261,6 +261,7 @@ fn the_allowed_edges_have_no_circle() {
 fn workspace_crates_do_not_use_the_product() {
     let names = [
         "cognitive_memory_mcp",
+        "client_setup",
         "secret_filter",
         "sentence_bert",
         "service_kit",
