@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use super::connect::verify::{Verified, verify_connections};
 use super::files::file_size;
 use super::open_store::{create_store, open_writable};
 use super::output::{print_result, with_causes};
@@ -119,6 +120,7 @@ pub(super) fn run(args: &DoctorArgs, sources: &Sources) -> Result<u8, Failure> {
         }
     }
     check_unit(&mut report);
+    start_runtime()?.block_on(check_clients(sources, &mut report));
     if args.json {
         let answer = serde_json::json!({ "ok": !report.has_failed(), "checks": report.0 });
         print_result(&format!(
@@ -510,6 +512,17 @@ async fn check_service(settings: &Settings, report: &mut Report) {
             format!("{} took more than {} s to answer", service.place(), LONGEST_ANSWER.as_secs()),
             "read its log: `journalctl --user -u cognitive-memory-mcp -n 50`; its watchdog restarts a service that hangs",
         ),
+    }
+}
+
+/// Lists the clients that `connect` has connected.
+async fn check_clients(sources: &Sources, report: &mut Report) {
+    for verified in verify_connections(sources).await {
+        match verified {
+            Verified::Works(detail) => report.ok("client", detail),
+            Verified::Doubtful { detail, remedy } => report.warn("client", detail, remedy),
+            Verified::Broken { detail, remedy } => report.fail("client", detail, remedy),
+        }
     }
 }
 

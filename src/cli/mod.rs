@@ -18,6 +18,7 @@ mod backup;
 mod compact;
 mod completions;
 mod config_command;
+mod connect;
 mod control;
 mod discovery;
 mod doctor;
@@ -80,6 +81,8 @@ enum Command {
     /// Serve MCP on standard input and output, through the running service if there is one
     #[command(after_help = AFTER_HELP)]
     Stdio,
+    /// Add the memory to the settings of Claude Code, Cursor, VS Code, Codex and other clients
+    Connect(connect::ConnectArgs),
     /// Ask the running service whether it is ready: exit code 0 or 1
     Healthcheck,
     /// Check or show the configuration
@@ -165,6 +168,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Serve(switches) => serve::run(&sources, &switches),
         Command::Stdio => stdio::run(&sources),
+        Command::Connect(args) => connect::run(&args, &sources),
         Command::Healthcheck => healthcheck::run(&sources),
         Command::Config(command) => config_command::run(command, &sources),
         Command::Migrate { check } => migrate::run(check, &sources),

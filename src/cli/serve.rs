@@ -207,9 +207,9 @@ fn format_greeting(settings: &Settings, address: SocketAddr) -> String {
     };
     format!(
         "\n  Memory is served at {url}\n  Data: {}\n\n{token}  Connect Claude Code:\n      claude mcp add --transport http \
-         memory {url}{header}\n  Connect another client:\n      {{\"mcpServers\": {{\"memory\": {{\"type\": \"http\", \
-         \"url\": \"{url}\"}}}}}}\n  Try it in another terminal:\n      cognitive-memory-mcp remember I prefer tea to \
-         coffee\n      cognitive-memory-mcp recall what do I prefer to drink\n\n  Stop with Ctrl-C.\n\n",
+         memory {url}{header}\n  Connect another client:\n      cognitive-memory-mcp connect --url {url}\n  Try it in another \
+         terminal:\n      cognitive-memory-mcp remember I prefer tea to coffee\n      cognitive-memory-mcp recall what do I \
+         prefer to drink\n\n  Stop with Ctrl-C.\n\n",
         settings.database
     )
 }

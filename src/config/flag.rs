@@ -23,6 +23,13 @@ impl Flags {
         self
     }
 
+    /// Removes a value, for a command in which the option has another meaning.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.values.remove(name);
+        self
+    }
+
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
     }

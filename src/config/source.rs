@@ -54,14 +54,14 @@ impl Sources {
 
     /// Returns a variable that is an absolute path. The XDG specification ignores relative ones, and so does this program,
     /// because the working directory may belong to another user.
-    pub(super) fn env_path(&self, name: &str) -> Option<&Path> {
+    pub(crate) fn env_path(&self, name: &str) -> Option<&Path> {
         self.env_text(name)
             .map(Path::new)
             .filter(|path| path.is_absolute())
     }
 
     /// Returns the home directory of a person. Containers set HOME to `/` for users without one.
-    pub(super) fn home(&self) -> Option<&Path> {
+    pub(crate) fn home(&self) -> Option<&Path> {
         self.env_path("HOME").filter(|home| *home != Path::new("/"))
     }
 

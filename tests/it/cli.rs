@@ -29,6 +29,7 @@ fn help() {
         "",
         "serve",
         "stdio",
+        "connect",
         "healthcheck",
         "config",
         "config check",

@@ -11,6 +11,7 @@ mod answers;
 mod architecture;
 mod backup;
 mod cli;
+mod connect;
 mod contract;
 mod database_files;
 mod days;
