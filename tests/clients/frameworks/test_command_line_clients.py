@@ -35,6 +35,9 @@ def platform_binary(packages: str, inside: str) -> pathlib.Path:
 class Client:
     """A command-line client with a separate home folder."""
 
+    # Its name in `connect`.
+    name: str
+
     def __init__(self, folder: pathlib.Path, *command: str | pathlib.Path, **environment: str) -> None:
         self.command = command
         self.home = folder / "home"
@@ -52,6 +55,15 @@ class Client:
         assert done.returncode == 0, output
         return output
 
+    def connect(self, *arguments: str) -> None:
+        """Runs `connect` for this client, and stores settings that its commands read."""
+        self.write(".config/cognitive-memory-mcp/.env.development", "MEMORY_EMBEDDER=none\n")
+        done = subprocess.run(
+            [binary(), "connect", self.name, *arguments], cwd=self.work, env=self.environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=PATIENCE,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def write(self, name: str, text: str) -> None:
         path = self.home / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +71,7 @@ class Client:
 
 
 class ClaudeCode(Client):
+    name = "claude-code"
     connected, failed = "Connected", "Failed to connect"
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -74,6 +87,7 @@ class ClaudeCode(Client):
 
 
 class GeminiCli(Client):
+    name = "gemini"
     connected, failed = "Connected", "Disconnected"
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -91,6 +105,7 @@ class GeminiCli(Client):
 
 
 class OpenCode(Client):
+    name = "opencode"
     connected, failed = "connected", "failed"
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -133,6 +148,28 @@ def test_a_client_connects_over_stdio(name, sqlite, tmp_path):
     client.add_stdio(sqlite.settings | {"MEMORY_EMBEDDER": "none"})
     listed = client.run("mcp", "list")
     assert client.connected in listed and client.failed not in listed and str(binary()) in listed
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_connect_adds_a_command_and_removes_it(name, tmp_path):
+    client = CLIENTS[name](tmp_path)
+    client.connect()
+    listed = client.run("mcp", "list")
+    assert client.connected in listed and client.failed not in listed and str(binary()) in listed
+    client.connect("--remove")
+    assert str(binary()) not in client.run("mcp", "list")
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_connect_adds_a_service_with_a_token_from_the_environment(name, sqlite, new_service, tmp_path):
+    service = new_service(sqlite, tokens={"ada": TOKEN})
+    client = CLIENTS[name](tmp_path)
+    client.environment["MEMORY_TOKEN"] = TOKEN
+    client.connect("--url", service.url)
+    listed = client.run("mcp", "list")
+    assert client.connected in listed and client.failed not in listed and service.url in listed
+    files = [path for path in client.home.rglob("*") if path.is_file() and path.stat().st_size < 1 << 20]
+    assert not [path for path in files if TOKEN.encode() in path.read_bytes()], "the token is stored nowhere"
 
 
 # ------------------------------------------------------------------------------------------------ a scripted model
@@ -184,6 +221,8 @@ async def test_a_client_calls_the_tools_for_a_scripted_model(run_client, sqlite,
 
 class Codex(Client):
     """Codex. Its app server, which editors use, connects to MCP servers and calls their tools without a model."""
+
+    name = "codex"
 
     def __init__(self, folder: pathlib.Path) -> None:
         super().__init__(folder, node(), node_package("@openai/codex") / "bin/codex.js")
@@ -280,6 +319,22 @@ async def test_codex_calls_the_tools_over_stdio(sqlite, tmp_path):
     await check_tools_in_codex(codex)
     async with over_stdio(tmp_path / "after", sqlite.settings) as memory:
         assert (await memory.status())["deleted"] == 1
+
+
+async def test_connect_adds_a_service_to_codex(sqlite, new_service, tmp_path):
+    service = new_service(sqlite, tokens={"ada": TOKEN})
+    codex = Codex(tmp_path)
+    codex.environment["MEMORY_TOKEN"] = TOKEN
+    codex.connect("--url", service.url)
+    await check_tools_in_codex(codex)
+
+
+async def test_connect_adds_a_command_to_codex(tmp_path):
+    codex = Codex(tmp_path)
+    codex.connect()
+    await check_tools_in_codex(codex)
+    codex.connect("--remove")
+    assert json.loads(codex.run("mcp", "list", "--json").split("WARNING")[0]) == []
 
 
 # ------------------------------------------------------------------------------------------------ mcp-remote
