@@ -147,8 +147,9 @@ fn all_connects_the_clients_that_are_installed() {
 fn hooks_cover_every_event_and_are_removed() {
     let setup = Setup::new();
     let settings = ".claude/settings.json";
-    let before = "{\n  \"hooks\": {\n    \"Stop\": [{ \"hooks\": [{ \"type\": \"command\", \"command\": \"mine\" }] }]\n  }\n}\n";
-    setup.file(settings, before);
+    let mine = json!({ "hooks": [{ "type": "command", "command": "mine" }] });
+    let before = format!("{:#}\n", json!({ "hooks": { "Stop": [mine] } }));
+    setup.file(settings, &before);
     let ran = setup.run(&["connect", "claude-code", "--hooks"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let hooks = read_json(&setup, settings)["hooks"].take();

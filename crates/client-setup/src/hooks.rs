@@ -63,6 +63,7 @@ fn set_hooks(text: &str, file: &HookFile, target: &Target) -> Result<(String, bo
         };
         let own: Vec<CstObject> = groups.elements().iter().flat_map(list_own_hooks).collect();
         if own.is_empty() {
+            groups.ensure_multiline();
             groups.append(new_group(&command, file.timeout));
             continue;
         }

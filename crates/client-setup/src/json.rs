@@ -246,6 +246,7 @@ pub(crate) fn add_token_input(text: &str) -> Result<String, PlanError> {
     };
     if find_token_input(&inputs).is_none() {
         let text = |text: &str| CstInputValue::String(text.to_owned());
+        inputs.ensure_multiline();
         inputs.append(CstInputValue::Object(vec![
             ("type".to_owned(), text("promptString")),
             ("id".to_owned(), text(TOKEN_INPUT)),
