@@ -15,7 +15,7 @@ use super::open_store::{create_store, open_writable};
 use super::output::{print_result, with_causes};
 use super::service_client::ServiceClient;
 use super::terminal::Terminal;
-use super::{Failure, start_runtime};
+use super::{Failure, hook, start_runtime};
 use crate::config::{self, Auth, Database, Purpose, Reading, Settings, Sources};
 use crate::domain::count::count_of;
 use crate::domain::{Clock, SystemClock};
@@ -121,6 +121,7 @@ pub(super) fn run(args: &DoctorArgs, sources: &Sources) -> Result<u8, Failure> {
     }
     check_unit(&mut report);
     start_runtime()?.block_on(check_clients(sources, &mut report));
+    check_hooks(sources, &mut report);
     if args.json {
         let answer = serde_json::json!({ "ok": !report.has_failed(), "checks": report.0 });
         print_result(&format!(
@@ -523,6 +524,20 @@ async fn check_clients(sources: &Sources, report: &mut Report) {
             Verified::Doubtful { detail, remedy } => report.warn("client", detail, remedy),
             Verified::Broken { detail, remedy } => report.fail("client", detail, remedy),
         }
+    }
+}
+
+/// Reports failures of hooks, if any hook has run.
+fn check_hooks(sources: &Sources, report: &mut Report) {
+    let Some(health) = hook::describe_health(sources) else {
+        return;
+    };
+    if health.has_failed {
+        let remedy =
+            "correct the cause; turns that wait are stored after the next event of a client";
+        report.warn("hooks", health.detail, remedy);
+    } else {
+        report.ok("hooks", health.detail);
     }
 }
 

@@ -29,6 +29,7 @@ mod export;
 mod files;
 mod healthcheck;
 mod help;
+mod hook;
 mod http_client;
 mod import;
 mod import_source;
@@ -133,6 +134,8 @@ enum Command {
     Restore(backup::RestoreArgs),
     /// Measure recall with questions whose answers are known
     Eval(eval::EvalArgs),
+    /// Answer an event of a coding agent, whose JSON is on standard input; always exits with 0
+    Hook(hook::HookArgs),
     /// Decide on changes that models proposed for protected memories
     Review(review::ReviewArguments),
     /// Create, list and revoke tokens for clients
@@ -160,7 +163,11 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // If this cannot be written, neither can any other message.
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+            return ExitCode::from(if error.use_stderr() && !hook::is_called() {
+                USAGE
+            } else {
+                0
+            });
         }
     };
     crate::embed::http::prepare_tls();
@@ -194,6 +201,7 @@ pub fn main() -> ExitCode {
         Command::Backup(args) => backup::backup(&args, &sources),
         Command::Restore(args) => backup::restore(&args, &sources),
         Command::Eval(args) => eval::run(&args, &sources),
+        Command::Hook(args) => hook::run(&args, &sources),
         Command::Review(arguments) => review::run(arguments, &sources),
         Command::Token(command) => token::run(command, &sources),
     };

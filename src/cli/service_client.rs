@@ -18,7 +18,7 @@ use super::terminal::entries;
 use super::{
     CONFIGURATION, Failure, INTERNAL, UNAVAILABLE, USAGE, fail, http_client, option_name, service,
 };
-use crate::config::{Settings, is_credential_name};
+use crate::config::{Database, Settings, is_credential_name};
 use crate::domain::Scope;
 use crate::domain::scope::DEFAULT_PROJECT;
 use crate::engine::Engine;
@@ -97,6 +97,43 @@ impl Memory {
         }
     }
 
+    /// Opens the memory for a caller that must not wait: without a service, only a database that exists and needs no
+    /// migration. Returns `None` if nothing is stored yet.
+    pub(super) async fn open_without_waiting(
+        settings: &Settings,
+        project: Option<&str>,
+    ) -> Result<Option<Self>, Failure> {
+        if ServiceClient::find(settings).await?.is_none() {
+            if matches!(&settings.database, Database::Sqlite { path } if !path.exists()) {
+                return Ok(None);
+            }
+            let pending = create_store(settings)?.store.pending_migrations().await?;
+            if !pending.is_empty() {
+                fail!(
+                    UNAVAILABLE,
+                    "the database needs migrations, which `serve` and `migrate` apply"
+                );
+            }
+        }
+        Ok(Some(Self::open(settings, project).await?))
+    }
+
+    /// Returns the text of a prompt.
+    pub(super) async fn read_prompt(
+        &self,
+        prompt: &str,
+        arguments: Value,
+    ) -> Result<String, Failure> {
+        let request = rpc_request("prompts/get", prompt, arguments);
+        let reply = match self {
+            Self::Service(service) => service.post(request).await?,
+            Self::Here(here) => here.post(request).await?,
+        };
+        let answer = reply.read_result()?;
+        let text = answer["messages"][0]["content"]["text"].as_str();
+        Ok(text.unwrap_or_default().to_owned())
+    }
+
     /// Writes pending notes and closes the store.
     pub(super) async fn close(self) {
         if let Self::Here(here) = self {
@@ -158,12 +195,17 @@ impl ServiceClient {
     }
 
     async fn ask(&self, tool: &str, arguments: Value) -> Result<ToolAnswer, Failure> {
+        let request = rpc_request("tools/call", tool, arguments);
+        self.post(request).await?.read_tool_answer(tool)
+    }
+
+    async fn post(&self, body: String) -> Result<Reply, Failure> {
         let mut request = self
             .client
             .post(&self.endpoint.url)
             .header(header::ACCEPT, ACCEPTED)
             .header(header::CONTENT_TYPE, "application/json")
-            .body(tool_call(tool, arguments));
+            .body(body);
         if let Some(token) = &self.endpoint.token {
             request = request.bearer_auth(token);
         }
@@ -183,12 +225,11 @@ impl ServiceClient {
             )
         });
         let text = text.map_err(|error| Failure::new(UNAVAILABLE, error))?;
-        read_answer(
-            &format!("the service at {}", self.endpoint.shown),
-            tool,
+        Ok(Reply {
+            place: format!("the service at {}", self.endpoint.shown),
             status,
-            &text,
-        )
+            text,
+        })
     }
 
     fn describe_unreachable(&self, error: reqwest::Error) -> Failure {
@@ -230,11 +271,16 @@ impl Here {
     }
 
     async fn ask(&self, tool: &str, arguments: Value) -> Result<ToolAnswer, Failure> {
+        let request = rpc_request("tools/call", tool, arguments);
+        self.post(request).await?.read_tool_answer(tool)
+    }
+
+    async fn post(&self, body: String) -> Result<Reply, Failure> {
         let mut request = Request::post("/mcp")
             .header(header::HOST, &self.host)
             .header(header::ACCEPT, ACCEPTED)
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(tool_call(tool, arguments)))
+            .body(Body::from(body))
             .map_err(Failure::internal)?;
         request
             .extensions_mut()
@@ -246,49 +292,72 @@ impl Here {
             .collect()
             .await
             .map_err(|error| Failure::internal(anyhow!("{error}")))?;
-        read_answer(
-            "this program",
-            tool,
+        Ok(Reply {
+            place: "this program".to_owned(),
             status,
-            &String::from_utf8_lossy(&body.to_bytes()),
-        )
+            text: String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+        })
     }
 }
 
-fn tool_call(tool: &str, arguments: Value) -> String {
-    json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool, "arguments": arguments } })
+fn rpc_request(method: &str, name: &str, arguments: Value) -> String {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": { "name": name, "arguments": arguments } })
         .to_string()
 }
 
-/// Reads the answer of a tool.
-fn read_answer(place: &str, tool: &str, status: u16, text: &str) -> Result<ToolAnswer, Failure> {
-    let answer: Value = serde_json::from_str(text)
-        .with_context(|| format!("{place} answered with status {status}, but is not an MCP server"))
-        .map_err(|error| Failure::new(UNAVAILABLE, error))?;
-    if let Some(error) = answer["error"].as_str() {
-        let hint = match status {
-            401 | 403 => "; set MEMORY_TOKEN, or MEMORY_TOKEN_FILE, to a token of this service",
-            _ => "",
-        };
-        fail!(
-            UNAVAILABLE,
-            "{place} answered with status {status}: {error}{hint}"
-        );
+/// An answer over HTTP.
+struct Reply {
+    /// What answered, for messages.
+    place: String,
+    status: u16,
+    text: String,
+}
+
+impl Reply {
+    /// Returns the result of the request.
+    fn read_result(&self) -> Result<Value, Failure> {
+        let Self { place, status, .. } = self;
+        let mut answer: Value = serde_json::from_str(&self.text)
+            .with_context(|| {
+                format!("{place} answered with status {status}, but is not an MCP server")
+            })
+            .map_err(|error| Failure::new(UNAVAILABLE, error))?;
+        if let Some(error) = answer["error"].as_str() {
+            let hint = match status {
+                401 | 403 => "; set MEMORY_TOKEN, or MEMORY_TOKEN_FILE, to a token of this service",
+                _ => "",
+            };
+            fail!(
+                UNAVAILABLE,
+                "{place} answered with status {status}: {error}{hint}"
+            );
+        }
+        if let Some(message) = answer["error"]["message"].as_str() {
+            fail!(INTERNAL, "{message}");
+        }
+        // Another program may answer with any JSON.
+        Ok(take_field(&mut answer, "result"))
     }
-    if let Some(message) = answer["error"]["message"].as_str() {
-        fail!(INTERNAL, "{message}");
+
+    /// Reads the answer of a tool.
+    fn read_tool_answer(&self, tool: &str) -> Result<ToolAnswer, Failure> {
+        let mut result = self.read_result()?;
+        if result["isError"] == true {
+            return Err(read_refusal(tool, &result));
+        }
+        Ok(ToolAnswer {
+            text: result["content"][0]["text"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            structured: take_field(&mut result, "structuredContent"),
+        })
     }
-    let result = &answer["result"];
-    if result["isError"] == true {
-        return Err(read_refusal(tool, result));
-    }
-    Ok(ToolAnswer {
-        text: result["content"][0]["text"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned(),
-        structured: result["structuredContent"].clone(),
-    })
+}
+
+/// Takes a field out of an object; null if there is none.
+fn take_field(value: &mut Value, name: &str) -> Value {
+    value.get_mut(name).map(Value::take).unwrap_or_default()
 }
 
 /// Reads the refusal of a tool, without the parts that only a model can use.
@@ -320,8 +389,30 @@ mod tests {
     use super::*;
 
     fn failure(status: u16, answer: &Value) -> Failure {
-        read_answer("the service at X", "remember", status, &answer.to_string())
-            .expect_err("a failure")
+        let reply = Reply {
+            place: "the service at X".to_owned(),
+            status,
+            text: answer.to_string(),
+        };
+        reply.read_tool_answer("remember").expect_err("a failure")
+    }
+
+    #[test]
+    fn any_json_of_another_program_is_read() {
+        for answer in [
+            json!(null),
+            json!([1]),
+            json!("text"),
+            json!({ "result": [] }),
+        ] {
+            let reply = Reply {
+                place: "the service at X".to_owned(),
+                status: 200,
+                text: answer.to_string(),
+            };
+            let read = reply.read_tool_answer("remember").expect("an answer");
+            assert_eq!((read.text.as_str(), read.structured), ("", json!(null)));
+        }
     }
 
     #[test]

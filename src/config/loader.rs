@@ -14,14 +14,11 @@ use secrecy::{ExposeSecret, SecretString};
 use service_kit::config::{Assignment, ConfigError, HIDDEN, Problem, did_you_mean, quote_value};
 use service_kit::telemetry::LogOptions;
 
-use super::PREFIX;
 use super::config_file::ConfigFile;
 use super::setting::{self as table, DefaultValue, Kind, Parser, SETTINGS, Setting, SettingInfo};
-use super::settings::{Client, Environment, Http, ProjectLimits, Retention, Settings};
+use super::settings::{Client, Environment, Hooks, Http, ProjectLimits, Retention, Settings};
 use super::source::{Origin, Sources};
-
-/// Name of the directory below the standard ones.
-const APPLICATION: &str = "cognitive-memory-mcp";
+use super::{APPLICATION, PREFIX};
 
 /// Purpose for which the settings are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,6 +255,7 @@ impl<'a> Loader<'a> {
                 idempotency_days: self.number(&table::IDEMPOTENCY_DAYS),
             },
             secrets: self.value(&table::SECRETS),
+            hooks: self.hooks(),
             environment: environment?,
             env_file: self.env_file.clone(),
             files: self.files.clone(),
@@ -276,6 +274,16 @@ impl<'a> Loader<'a> {
             log: log?,
         };
         self.problems.is_empty().then_some(settings)
+    }
+
+    fn hooks(&mut self) -> Hooks {
+        Hooks {
+            tokens: self.number(&table::HOOK_TOKENS),
+            prompt_tokens: self.number(&table::HOOK_PROMPT_TOKENS),
+            confidence: self.number(&table::HOOK_CONFIDENCE),
+            ask_turns: self.number(&table::HOOK_ASK_TURNS),
+            timeout: Duration::from_millis(self.number(&table::HOOK_TIMEOUT)),
+        }
     }
 
     fn client(&mut self) -> Option<Client> {

@@ -32,13 +32,15 @@ pub use service_kit::config::{
 pub use service_kit::telemetry::{LogFormat, LogLevel, LogOptions};
 pub use setting::{LANGUAGES, SETTINGS, SettingInfo, find_setting};
 pub use settings::{
-    Auth, Calibration, Client, Embedding, Environment, Http, OAuth, Prefixes, ProjectLimits,
+    Auth, Calibration, Client, Embedding, Environment, Hooks, Http, OAuth, Prefixes, ProjectLimits,
     Retention, RowSecurity, SecretHandling, Settings, Summary, reachable,
 };
 pub use source::{Origin, Sources};
 
 /// Prefix of the names of all settings, which other programs use as well.
 const PREFIX: &str = "MEMORY_";
+/// Name of the directory below the standard ones.
+const APPLICATION: &str = "cognitive-memory-mcp";
 
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use super::credential::Credential;
 use super::database::{Address, SslMode, parse_address};
 use super::parser;
 use super::settings::{Calibration, EmbedderKind, Environment, RowSecurity, SecretHandling};
-use Section::{Access, Embedding, Http, Log, Storage};
+use Section::{Access, Embedding, Hooks, Http, Log, Storage};
 
 /// Languages with a stemmer, and `none`.
 pub const LANGUAGES: &[&str] = &[
@@ -45,6 +45,7 @@ pub enum Section {
     Access,
     Storage,
     Embedding,
+    Hooks,
     Log,
 }
 
@@ -56,6 +57,7 @@ impl Section {
             Self::Access => "Access",
             Self::Storage => "Storage",
             Self::Embedding => "Embedding",
+            Self::Hooks => "Hooks",
             Self::Log => "Log",
         }
     }
@@ -259,7 +261,7 @@ pub fn find_setting(name: &str) -> Option<&'static SettingInfo> {
 }
 
 /// All settings, in the order of the documents.
-pub static SETTINGS: [&SettingInfo; 51] = [
+pub static SETTINGS: [&SettingInfo; 56] = [
     &ENVIRONMENT.info,
     &CONFIG_DIR.info,
     &LISTEN.info,
@@ -305,6 +307,11 @@ pub static SETTINGS: [&SettingInfo; 51] = [
     &PASSAGE_PREFIX.info,
     &EMBEDDER_URL.info,
     &EMBEDDER_KEY.info,
+    &HOOK_TOKENS.info,
+    &HOOK_PROMPT_TOKENS.info,
+    &HOOK_CONFIDENCE.info,
+    &HOOK_ASK_TURNS.info,
+    &HOOK_TIMEOUT.info,
     &LOG_FORMAT.info,
     &LOG_LEVEL.info,
     &LOG_FILE.info,
@@ -502,6 +509,33 @@ pub(super) static EMBEDDER_KEY: Setting<SecretString> = text(
     parser::parse_key,
 )
 .doc("Bearer token for that service. Usually set by `MEMORY_EMBEDDER_KEY_FILE`.");
+
+pub(super) static HOOK_TOKENS: Setting<u64> = number("MEMORY_HOOK_TOKENS", Hooks, 0, 20_000, "tokens").default("2000").flag("hook-tokens").doc("Maximum text that `hook session-start` adds to a conversation; 0 adds none. Claude Code shows the model only the beginning of texts above about 2,500 tokens.");
+
+pub(super) static HOOK_PROMPT_TOKENS: Setting<u64> =
+    number("MEMORY_HOOK_PROMPT_TOKENS", Hooks, 0, 20_000, "tokens")
+        .default("500")
+        .flag("hook-prompt-tokens")
+        .doc("Maximum text that `hook user-prompt` adds to a prompt; 0 adds none.");
+
+pub(super) static HOOK_CONFIDENCE: Setting<u64> =
+    number("MEMORY_HOOK_CONFIDENCE", Hooks, 0, 100, "percent")
+        .default("50")
+        .flag("hook-confidence")
+        .doc("Minimum confidence of the memories that `hook user-prompt` adds to a prompt.");
+
+pub(super) static HOOK_ASK_TURNS: Setting<u64> = number("MEMORY_HOOK_ASK_TURNS", Hooks, 0, 1_000, "prompts").default("20").flag("hook-ask-turns").doc("Number of prompts after which `hook user-prompt` asks the model to store what matters; 0 never asks.");
+
+pub(super) static HOOK_TIMEOUT: Setting<u64> = number(
+    "MEMORY_HOOK_TIMEOUT",
+    Hooks,
+    50,
+    60_000,
+    "milliseconds",
+)
+.default("200")
+.flag("hook-timeout")
+.doc("Time after which a hook ends without an answer, so that the client does not wait for it.");
 
 pub(super) static LOG_FORMAT: Setting<LogFormat> = choice("MEMORY_LOG_FORMAT", Log, words! { "auto" => LogFormat::Auto, "json" => LogFormat::Json, "pretty" => LogFormat::Pretty }).default("auto").flag("log-format").doc("`json` writes one object per line, `pretty` is for people; `auto` is `pretty` on a terminal and `json` otherwise.");
 

@@ -51,6 +51,7 @@ pub struct Settings {
     pub retention: Retention,
     /// `None` masks credentials in imports, and refuses them elsewhere.
     pub secrets: Option<SecretHandling>,
+    pub hooks: Hooks,
     pub log: LogOptions,
 }
 
@@ -177,6 +178,20 @@ pub enum SecretHandling {
     Refuse,
     /// Stored.
     Allow,
+}
+
+/// The behaviour of `hook`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hooks {
+    /// Maximum number of tokens added at the start of a session.
+    pub tokens: usize,
+    /// Maximum number of tokens added to a prompt.
+    pub prompt_tokens: usize,
+    /// Minimum confidence of memories added to a prompt, in percent.
+    pub confidence: u8,
+    /// Number of prompts after which the model is asked to store what matters; 0 means never.
+    pub ask_turns: u64,
+    pub timeout: Duration,
 }
 
 /// Whether PostgreSQL's row-level security separates projects.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use service_kit::config::{TrustError, User, is_transient};
 
+use super::APPLICATION;
 use super::flag::Flags;
 
 /// Maximum size of a file that is read for a value.
@@ -63,6 +64,17 @@ impl Sources {
     /// Returns the home directory of a person. Containers set HOME to `/` for users without one.
     pub(crate) fn home(&self) -> Option<&Path> {
         self.env_path("HOME").filter(|home| *home != Path::new("/"))
+    }
+
+    /// Returns the directory for state that is neither data nor configuration, by the XDG rule.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        let standard = || self.home().map(|home| home.join(".local/state"));
+        self.env_path("XDG_STATE_HOME")
+            .map(Path::to_owned)
+            .or_else(standard)
+            .unwrap_or_else(|| PathBuf::from("/var/lib"))
+            .join(APPLICATION)
     }
 
     /// Makes a path absolute. Relative paths start at `base`, and `~/` is the home directory, because only a shell expands it.

@@ -265,6 +265,7 @@ fn workspace_crates_do_not_use_the_product() {
         "secret_filter",
         "sentence_bert",
         "service_kit",
+        "session_hooks",
     ];
     for own in &names[1..] {
         let folder = format!("crates/{}/src", own.replace('_', "-"));

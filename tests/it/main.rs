@@ -24,6 +24,7 @@ mod eval;
 mod expiry;
 mod fusion;
 mod get;
+mod hooks;
 mod import_cycle;
 mod importer;
 mod importer_faults;

@@ -54,6 +54,12 @@ impl MemoryPrompt for SessionStart {
                 most: MAX_NAME_BYTES,
                 completes: Some(Completable::Entity),
             },
+            Argument {
+                name: "repository",
+                description: "Name of the repository that the work concerns",
+                most: MAX_NAME_BYTES,
+                completes: None,
+            },
         ]
     }
 
@@ -67,17 +73,21 @@ impl MemoryPrompt for SessionStart {
         call: &Call,
         mut given: PromptArguments,
     ) -> Result<String, ToolError> {
+        let task = given.take_text("task");
+        let subjects = [task.clone(), given.take_text("repository")];
+        let subject: Vec<String> = subjects.into_iter().flatten().collect();
+        let with_subject = !subject.is_empty();
         let params = SessionStartParams {
-            task: given.take_text("task"),
+            task: with_subject.then(|| subject.join("\n")),
             tag: given.take_text("tag"),
             session: given.take_text("session"),
             entity: given.take_text("entity"),
         };
-        let (task, entity) = (params.task.clone(), params.entity.clone());
+        let entity = params.entity.clone();
         let start = engine.session_start(call, params).await;
         let start =
             start.map_err(|error| error.renamed("tags", "tag").renamed("entities", "entity"))?;
-        let sections = list_sections(&start, task.is_some(), entity.as_deref());
+        let sections = list_sections(&start, with_subject, entity.as_deref());
         let mut text = format!(
             "These are the stored memories of project {} that matter now. ",
             start.project
