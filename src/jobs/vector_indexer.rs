@@ -160,7 +160,10 @@ impl Indexer {
                     heartbeat.idle(sleep(after.unwrap_or(self.pause))).await;
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 }
-                Err(Stop::Store(StoreError::Unavailable { .. })) => {
+                Err(Stop::Store(error @ StoreError::Unavailable { .. })) => {
+                    if self.pause == FIRST_PAUSE {
+                        tracing::warn!(%error, "memories wait for their vectors");
+                    }
                     heartbeat.idle(sleep(self.pause)).await;
                     self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 }

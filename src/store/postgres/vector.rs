@@ -50,8 +50,12 @@ const SHARE: f64 = 50.0;
 const PART: f64 = 20.0;
 /// The numbers of hits that a statement may request.
 const PAGES: [usize; 4] = [60, 250, 1_300, 5_000];
-/// Time limit for a batch of vectors.
+/// Number of vectors per transaction. Inserting one into a large index takes up to 100 ms on a busy server.
+const GROUP_VECTORS: usize = 128;
+/// Time limit for a group of vectors, including all attempts.
 const SAVE: Duration = Duration::from_secs(30);
+/// Time limit of the server for each of its statements, a little less, so that its answer arrives.
+const SAVE_STATEMENT: &str = "24s";
 
 fn job(row: &PgRow) -> Result<IndexJob, sqlx::Error> {
     let situation: Option<String> = row.try_get("situation")?;
@@ -89,6 +93,10 @@ async fn save(
         embedded.iter().map(|m| (m.key.project, m.key.seq)).unzip();
     let versions: Vec<i64> = embedded.iter().map(|memory| memory.version).collect();
     let mut transaction = begin(connection).await?;
+    sqlx::query(sql::ALLOW_TIME)
+        .bind(SAVE_STATEMENT)
+        .execute(&mut *transaction)
+        .await?;
     let places: Vec<i64> = bind!(sqlx::query_scalar(vector_sql::UNCHANGED) =>
         projects, seqs, versions)
     .fetch_all(&mut *transaction)
@@ -132,6 +140,21 @@ async fn save(
         .await?;
     commit(transaction).await?;
     Ok(unchanged.len() as u64)
+}
+
+/// Divides memories into groups with at most [`GROUP_VECTORS`] vectors, or one memory.
+fn group_memories(embedded: &[Embedded]) -> impl Iterator<Item = &[Embedded]> {
+    let mut rest = embedded;
+    std::iter::from_fn(move || {
+        let mut vectors = 0;
+        let fitting = rest.iter().take_while(|memory| {
+            vectors += memory.vectors.len();
+            vectors <= GROUP_VECTORS
+        });
+        let (group, others) = rest.split_at_checked(fitting.count().max(1))?;
+        rest = others;
+        Some(group)
+    })
 }
 
 /// Returns whether the server lacks memory. It reports full shared memory as a full disk.
@@ -337,10 +360,14 @@ impl VectorStore for PostgresStore {
         embedded: &[Embedded],
         now: DateTime<Utc>,
     ) -> Result<u64> {
-        let mut attempts: Attempts<'_> = self
-            .attempts(View::All, "save vectors", Effect::Repeatable)?
-            .with_limit(SAVE);
-        attempt!(attempts, connection => save(connection, model, embedded, now))
+        let mut saved = 0;
+        for group in group_memories(embedded) {
+            let mut attempts: Attempts<'_> = self
+                .attempts(View::All, "save vectors", Effect::Repeatable)?
+                .with_limit(SAVE);
+            saved += attempt!(attempts, connection => save(connection, model, group, now))?;
+        }
+        Ok(saved)
     }
 
     async fn postpone_index_jobs(

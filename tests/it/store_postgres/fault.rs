@@ -371,3 +371,38 @@ async fn a_write_that_the_server_refuses_is_remembered_until_one_succeeds() {
     store.remember(&scope(), command()).await.unwrap();
     store.close().await;
 }
+
+/// Inserting a vector into a large index takes long. One statement for all vectors of a batch would exceed the limits
+/// of ordinary statements and never succeed.
+#[tokio::test]
+async fn vectors_are_saved_into_a_slow_index() {
+    needs!(Postgres);
+    let (database, postgres) = prepared().await;
+    database
+        .connection()
+        .await
+        .execute(
+            "CREATE FUNCTION wait_a_little() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN PERFORM pg_sleep(0.015); RETURN NEW; END $$; \
+             CREATE TRIGGER slow BEFORE INSERT ON embedding FOR EACH ROW EXECUTE FUNCTION wait_a_little()",
+        )
+        .await
+        .unwrap();
+    let items = (0..4)
+        .map(|number| note(format!("memory {number}")))
+        .collect();
+    store(&postgres, items).await.unwrap();
+    let jobs = postgres.claim_index_jobs(10, now()).await.unwrap();
+    let embedded: Vec<Embedded> = jobs
+        .iter()
+        .map(|job| Embedded {
+            key: job.key,
+            version: job.version,
+            first_passage: 0,
+            vectors: vec![vec![0.6, 0.8]; 100],
+        })
+        .collect();
+    let saved = postgres.save_vectors("m", &embedded, now()).await;
+    assert_eq!(saved.unwrap(), 4);
+    assert_eq!(postgres.index_backlog().await.unwrap(), 0);
+}

@@ -13,8 +13,8 @@ use cognitive_memory_mcp::domain::{
 };
 use cognitive_memory_mcp::store::postgres::{PostgresStore, VectorSearch};
 use cognitive_memory_mcp::store::{
-    CheckStore as _, ForgetMode, Idempotency, IndexPages, LexicalQuery, Pace, Remember, Remembered,
-    SearchStore as _, SimilarQuery, Store, StoreError, Subject, Update, VectorQuery,
+    CheckStore as _, Embedded, ForgetMode, Idempotency, IndexPages, LexicalQuery, Pace, Remember,
+    Remembered, SearchStore as _, SimilarQuery, Store, StoreError, Subject, Update, VectorQuery,
     VectorStore as _,
 };
 use futures_util::future::join_all;
