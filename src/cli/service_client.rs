@@ -448,8 +448,12 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_program_is_not_read() {
-        let refused =
-            read_answer("the service at X", "remember", 200, "<html>").expect_err("a failure");
+        let reply = Reply {
+            place: "the service at X".to_owned(),
+            status: 200,
+            text: "<html>".to_owned(),
+        };
+        let refused = reply.read_tool_answer("remember").expect_err("a failure");
         assert!(
             refused.error.to_string().contains("is not an MCP server"),
             "{}",
