@@ -495,7 +495,7 @@ mod tests {
                 .expect("kept");
         }
         let full = folder
-            .add_turns("s", &[turn.clone()], None)
+            .add_turns("s", std::slice::from_ref(&turn), None)
             .expect_err("full");
         assert!(
             full.to_string().starts_with("1 turns were not kept"),
