@@ -97,9 +97,7 @@ pub enum StateError {
     #[error("the state of hooks in {path} cannot be written: {source}")]
     Unwritable { path: String, source: io::Error },
     /// Too many turns are waiting.
-    #[error(
-        "{0} turns were not kept, because {MAX_SPOOL_BYTES} bytes of this session are waiting already"
-    )]
+    #[error("the queue of this session is full ({MAX_SPOOL_BYTES} bytes); turns lost: {0}")]
     Full(usize),
 }
 
@@ -497,10 +495,7 @@ mod tests {
         let full = folder
             .add_turns("s", std::slice::from_ref(&turn), None)
             .expect_err("full");
-        assert!(
-            full.to_string().starts_with("1 turns were not kept"),
-            "{full}"
-        );
+        assert!(full.to_string().ends_with("; turns lost: 1"), "{full}");
         folder.add_turns("t", &[turn], None).expect("kept");
     }
 
