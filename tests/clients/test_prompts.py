@@ -11,7 +11,7 @@ from client import over_http, over_stdio, short
 from service import wait_until
 
 PROMPTS = {
-    "session_start": ["task", "tag", "session", "entity"],
+    "session_start": ["task", "tag", "session", "entity", "repository"],
     "session_end": ["tag"],
     "reflect": ["situation", "outcome", "lesson", "memory"],
 }
