@@ -1,8 +1,8 @@
 //! Vectors in SQLite: searched by means of a copy in memory (see [`matrix`](super::matrix)).
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -38,9 +38,16 @@ pub(super) struct Vectors {
     stale: AtomicBool,
     saves_begun: AtomicU64,
     saves_ended: AtomicU64,
+    /// The memories of the saves that have not ended, each with the number of its save.
+    being_saved: Mutex<Vec<(u64, i64)>>,
 }
 
 impl Vectors {
+    fn change_being_saved<T>(&self, change: impl FnOnce(&mut Vec<(u64, i64)>) -> T) -> T {
+        let mut being_saved = self.being_saved.lock();
+        change(being_saved.as_mut().unwrap_or_else(PoisonError::get_mut))
+    }
+
     /// Removes purged vectors from memory.
     pub(super) fn forget(&self) {
         self.stale.store(true, Ordering::Release);
@@ -52,19 +59,27 @@ impl Vectors {
 }
 
 /// Counts a save as begun, and as ended when it is dropped. Between its commit and the update of the copy, the copy lists
-/// passages that are no longer in the database.
-struct Save<'a>(&'a Vectors);
+/// passages that are no longer in the database, and lacks new ones.
+struct Save<'a> {
+    vectors: &'a Vectors,
+    number: u64,
+}
 
 impl<'a> Save<'a> {
-    fn begin(vectors: &'a Vectors) -> Self {
-        vectors.saves_begun.fetch_add(1, Ordering::AcqRel);
-        Self(vectors)
+    fn begin(vectors: &'a Vectors, embedded: &[Embedded]) -> Self {
+        let number = vectors.saves_begun.fetch_add(1, Ordering::AcqRel);
+        let memories = embedded.iter().map(|memory| (number, memory.key.seq));
+        vectors.change_being_saved(|being_saved| being_saved.extend(memories));
+        Self { vectors, number }
     }
 }
 
 impl Drop for Save<'_> {
     fn drop(&mut self) {
-        self.0.saves_ended.fetch_add(1, Ordering::AcqRel);
+        self.vectors.change_being_saved(|being_saved| {
+            being_saved.retain(|(number, _)| *number != self.number)
+        });
+        self.vectors.saves_ended.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -232,7 +247,7 @@ impl VectorStore for SqliteStore {
     ) -> Result<u64> {
         let open = self.opened()?;
         let saving = async {
-            let _save = Save::begin(&open.vectors);
+            let _save = Save::begin(&open.vectors, embedded);
             let mut doubt = Doubt(&open.vectors, true);
             let result = open
                 .write("saving vectors", async |connection, _| {
@@ -330,6 +345,9 @@ pub(super) async fn search_vectors(
     query: &VectorQuery,
 ) -> Result<Vec<Hit>, Fault> {
     let saves_ended = open.vectors.saves_ended.load(Ordering::Acquire);
+    let being_saved: Vec<i64> = open
+        .vectors
+        .change_being_saved(|being_saved| being_saved.iter().map(|(_, seq)| *seq).collect());
     let matrix = open.matrix(&query.model, query.vector.len()).await?;
     let (mut connection, projects) = open.reader(scope).await?;
     let few = matrix.as_ref().is_none_or(|matrix| matrix.len() <= FEW);
@@ -365,6 +383,10 @@ pub(super) async fn search_vectors(
             let current = read_passages(&mut connection, &query.model, &missing).await?;
             compare_exactly(&mut connection, &projects, query, &current, &mut found).await?;
         }
+    }
+    if !being_saved.is_empty() {
+        let current = read_passages(&mut connection, &query.model, &being_saved).await?;
+        compare_exactly(&mut connection, &projects, query, &current, &mut found).await?;
     }
     let mut found: Vec<Hit> = found.into_values().collect();
     found.sort_by(|a, b| {

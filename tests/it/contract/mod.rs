@@ -177,6 +177,7 @@ macro_rules! contract_tests {
                 vector::vectors_of_whole_long_texts_are_replaced,
                 vector::another_model_recomputes_all_vectors,
                 vector::a_search_during_a_save_misses_no_memory,
+                vector::a_memory_without_a_waiting_job_is_found,
                 vector::what_is_put_off_comes_later,
                 write::every_field_comes_back,
                 write::an_equal_memory_is_not_stored_again,

@@ -395,6 +395,26 @@ pub(crate) async fn a_search_during_a_save_misses_no_memory(store: Arc<dyn Store
     tokio::join!(saving, searching);
 }
 
+/// The backlog says that a memory can be found.
+pub(crate) async fn a_memory_without_a_waiting_job_is_found(store: Arc<dyn Store>) {
+    let scope = scope();
+    for round in 0..60 {
+        let text = format!("text {round}");
+        let id = store_one(&*store, &scope, note(&text)).await;
+        let jobs = store.claim_index_jobs(10, at(1)).await.unwrap();
+        let whole = [embedded(&jobs[0])];
+        let saver = Arc::clone(&store);
+        let saving =
+            tokio::spawn(async move { saver.save_vectors(MODEL, &whole, at(2)).await.unwrap() });
+        while store.index_backlog().await.unwrap() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let hits = near(&*store, &scope, &text).await;
+        assert!(hits.iter().any(|hit| hit.id == id), "{text}: {hits:?}");
+        saving.await.unwrap();
+    }
+}
+
 pub(crate) async fn vectors_of_whole_long_texts_are_replaced(store: Arc<dyn Store>) {
     let scope = scope();
     store_one(&*store, &scope, note("short")).await;
