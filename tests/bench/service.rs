@@ -2,6 +2,9 @@
 //!
 //! Prints a Markdown table. PostgreSQL is measured if MEMORY_TEST_POSTGRES names a server on which databases may be
 //! created. Options: `--seconds N` per phase (default 10), `--memories N` (default 10000), `--clients N` (default 8).
+//!
+//! Recall is measured by words alone. With MEMORY_EMBEDDER=local and MEMORY_MODEL_SOURCE=FOLDER it is measured by
+//! meaning as well: while the memories are being indexed, and afterwards.
 
 #![expect(
     clippy::disallowed_methods,
@@ -118,6 +121,9 @@ async fn measure(options: &Options, database: Option<String>) -> Vec<(String, St
         left -= items.len();
         server.call("remember", json!({ "items": items })).await;
     }
+    if uses_model() {
+        rows.extend(measure_while_indexing(&server, options).await);
+    }
     if let Some(url) = &database {
         settle(url).await;
     }
@@ -156,6 +162,46 @@ async fn measure(options: &Options, database: Option<String>) -> Vec<(String, St
     ));
     server.stop();
     rows
+}
+
+fn uses_model() -> bool {
+    std::env::var("MEMORY_EMBEDDER").is_ok_and(|embedder| embedder != "none")
+}
+
+/// Measures recall while memories wait for their embeddings, then waits until none does.
+async fn measure_while_indexing(server: &Server, options: &Options) -> Vec<(String, String)> {
+    let start = Instant::now();
+    let phase = Duration::from_secs(options.seconds);
+    let recalls = load(server, options.clients, phase, |random| {
+        ("recall", json!({ "query": corpus::question(random) }))
+    })
+    .await;
+    let still_indexing = server.count_waiting().await > 0;
+    while server.count_waiting().await > 0 {
+        assert!(
+            start.elapsed() < Duration::from_secs(3_600),
+            "not indexed within an hour"
+        );
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let while_indexing = if still_indexing {
+        recalls.latency()
+    } else {
+        "indexing ended before".to_owned()
+    };
+    vec![
+        (
+            format!(
+                "recall during indexing, {} clients, p50 / p95",
+                options.clients
+            ),
+            while_indexing,
+        ),
+        (
+            "indexing of all memories".to_owned(),
+            format!("{:.0} s", start.elapsed().as_secs_f64()),
+        ),
+    ]
 }
 
 struct Server {
@@ -230,6 +276,16 @@ impl Server {
     async fn call(&self, tool: &str, arguments: Value) {
         let answer = self.try_call(tool, arguments).await.expect("an answer");
         assert_eq!(answer["isError"], false, "{answer}");
+    }
+
+    /// Returns the number of memories without embeddings; all of them while the model is loaded.
+    async fn count_waiting(&self) -> u64 {
+        let status = self.try_call("status", json!({})).await.expect("an answer");
+        let status = &status["structuredContent"];
+        match status["model"].is_string() {
+            true => status["index_backlog"].as_u64().unwrap_or(0),
+            false => u64::MAX,
+        }
     }
 
     fn resident(&self) -> f64 {
