@@ -1,5 +1,5 @@
-//! The queue of questions. A thread that becomes free answers all waiting questions in one pass through the model, which
-//! reads the weights once. A lone question never waits for others, and free threads share it.
+//! The queue of questions. A thread that becomes free answers its share of the waiting questions in one pass through the
+//! model, which reads the weights once. A lone question never waits for others, and free threads share it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -74,11 +74,13 @@ impl QuestionQueue {
         }
     }
 
-    /// Takes the oldest questions for one pass, without those that nobody waits for any more.
+    /// Takes the oldest questions for one pass, without those that nobody waits for any more. Leaves the share of the other
+    /// threads.
     fn take_batch(&self) -> Vec<Question> {
         let mut waiting = lock_mutex(&self.waiting);
+        let share = waiting.len().div_ceil(self.team.size).min(MAX_BATCH);
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        while batch.len() < MAX_BATCH
+        while batch.len() < share
             && let Some(next) = waiting.front()
         {
             bytes += next.text.len();

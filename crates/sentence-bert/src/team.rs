@@ -18,6 +18,7 @@ const END: u64 = u64::MAX;
 
 /// Threads, each of which works for one caller at a time.
 pub(crate) struct Team {
+    pub(crate) size: usize,
     free: Mutex<Vec<Arc<ThreadPool>>>,
     permits: Arc<Semaphore>,
 }
@@ -43,6 +44,7 @@ impl Team {
         };
         let free = (0..size).map(pool).collect::<io::Result<_>>()?;
         Ok(Arc::new(Self {
+            size,
             free: Mutex::new(free),
             permits: Arc::new(Semaphore::new(size)),
         }))
