@@ -223,7 +223,7 @@ struct Edit {
     path: PathBuf,
     file: ClientFile,
     text: String,
-    /// What changes, for the user.
+    /// The changes, described for the user.
     parts: Vec<(Part, Outcome)>,
 }
 

@@ -307,7 +307,7 @@ fn rpc_request(method: &str, name: &str, arguments: Value) -> String {
 
 /// An answer over HTTP.
 struct Reply {
-    /// What answered, for messages.
+    /// The program that answered, for messages.
     place: String,
     status: u16,
     text: String,

@@ -2,7 +2,7 @@
 
 use crate::entry::Target;
 
-/// What to do with the server.
+/// The change that is made to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Connect,

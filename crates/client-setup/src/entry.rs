@@ -20,7 +20,7 @@ const URL_KEYS: [&str; 4] = ["url", "httpUrl", "serverUrl", "uri"];
 /// The ID of the input with the token in VS Code.
 pub(crate) const TOKEN_INPUT: &str = "memory-token";
 
-/// What a client connects to.
+/// The program or address that a client connects to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A command that the client starts.

@@ -12,14 +12,13 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::ThreadPool;
-use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
+use rten_gemm::{GemmExecutor, GemmInputB, GemmOptions};
 use rten_simd::SimdOp;
-use rten_tensor::Matrix;
 use rten_vecmath::{Normalize, NormalizeOptions, Softmax, Sum, SumSquareSub};
 
 use super::architecture::{Activation, Config, Distances};
 use super::file::invalid_data;
-use super::matrix::{Kernels, PackedMatrix, Scratch, view_matrix};
+use super::matrix::{Kernels, PackedMatrix, Scratch, multiply, view_matrix};
 use super::team::{Share, Turns, run_beside};
 use super::weights::{Rows, Weights};
 
@@ -388,18 +387,6 @@ fn add_to_rows(rows: &[f32], bias: &[f32], to: &mut [f32]) {
             .zip(row.iter().zip(bias))
             .for_each(|(to, (x, bias))| *to = x + bias);
     }
-}
-
-fn multiply(
-    executor: &GemmExecutor<f32>,
-    a: Matrix<'_, f32>,
-    b: GemmInputB<'_, f32>,
-    to: &mut [f32],
-    options: GemmOptions<'_, f32, f32, f32>,
-) -> io::Result<()> {
-    executor
-        .gemm(to, GemmInputA::Unpacked(a), b, options)
-        .map_err(io::Error::other)
 }
 
 pub(crate) fn add_row(to: &mut [f32], more: &[f32]) {

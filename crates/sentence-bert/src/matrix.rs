@@ -6,7 +6,9 @@
 use std::io;
 use std::mem::MaybeUninit;
 
-use rten_gemm::{GemmExecutor, GemmInputA, GemmInputB, GemmOptions, PackedBMatrix};
+use rten_gemm::{
+    GemmExecutor, GemmInT, GemmInputA, GemmInputB, GemmOptions, GemmOutT, PackedBMatrix,
+};
 use rten_simd::SimdOp;
 use rten_tensor::Matrix;
 use rten_vecmath::{MinMax, Quantize};
@@ -139,27 +141,46 @@ impl PackedMatrix {
                     beta: 1.0,
                     ..GemmOptions::default()
                 };
-                let from = GemmInputA::Unpacked(view_matrix(from, shape, [width, 1])?);
-                let executor = &kernels.float;
-                executor.gemm(to, from, GemmInputB::Packed(weights), options)
+                let from = view_matrix(from, shape, [width, 1])?;
+                multiply(
+                    &kernels.float,
+                    from,
+                    GemmInputB::Packed(weights),
+                    to,
+                    options,
+                )
             }
             Self::Integer { weights, columns } => {
                 scratch.quantize_rows(from, width, kernels.max_activation);
                 scratch.products.resize(shape[0] * columns.sums.len(), 0);
                 let from = view_matrix(&scratch.quantized, shape, [width, 1])?;
                 // The zero points are subtracted afterwards, because the kernel expects the same one in all rows.
-                let done = kernels.integer.gemm(
+                let (weights, options) = (GemmInputB::Packed(weights), GemmOptions::default());
+                multiply(
+                    &kernels.integer,
+                    from,
+                    weights,
                     &mut scratch.products,
-                    GemmInputA::Unpacked(from),
-                    GemmInputB::Packed(weights),
-                    GemmOptions::default(),
-                );
+                    options,
+                )?;
                 scratch.add_products(columns, to);
-                done
+                Ok(())
             }
         }
-        .map_err(io::Error::other)
     }
+}
+
+/// Multiplies two matrices.
+pub(crate) fn multiply<A: GemmInT, B: GemmInT, C: GemmOutT>(
+    executor: &GemmExecutor<A, B, C>,
+    a: Matrix<'_, A>,
+    b: GemmInputB<'_, B>,
+    to: &mut [C],
+    options: GemmOptions<'_, A, B, C>,
+) -> io::Result<()> {
+    executor
+        .gemm(to, GemmInputA::Unpacked(a), b, options)
+        .map_err(io::Error::other)
 }
 
 impl Scratch {

@@ -110,7 +110,7 @@ pub struct Event {
     pub session: Option<String>,
     /// Directory in which the client works.
     pub directory: Option<PathBuf>,
-    /// What the user wrote.
+    /// The text that the user wrote.
     pub prompt: Option<String>,
     /// Whether the model has lost the earlier conversation, because it begins or was summarised.
     pub begins_context: bool,

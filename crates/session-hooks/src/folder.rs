@@ -38,7 +38,7 @@ const DELIVERED: &str = "delivered.json";
 const SPOOL_LOCK: &str = "spool.lock";
 const LOCK: &str = "delivery.lock";
 
-/// What a hook does for a conversation. Each has a failure of its own, which its next success clears.
+/// The two tasks of hooks. Each has a failure of its own, which its next success clears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     Recalling,
@@ -70,7 +70,7 @@ pub struct Job {
 /// The latest failure of hooks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What failed, as a sentence without a period.
+    /// The failure as a sentence without a period.
     pub message: String,
     /// Number of failures since the last success.
     pub count: u64,

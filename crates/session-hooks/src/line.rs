@@ -11,7 +11,7 @@ pub const MAX_TURN_BYTES: usize = 48 * 1024;
 /// Maximum length of a time.
 const MAX_TIME_BYTES: usize = 40;
 
-/// What somebody said in a conversation.
+/// A turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
     /// Identifies the turn, also in a copy of the transcript.

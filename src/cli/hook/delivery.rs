@@ -207,7 +207,7 @@ fn judge_failure(failure: Failure) -> anyhow::Result<Stored> {
         .downcast_ref::<Refused>()
         .map(|refused| refused.code.clone());
     match code.as_deref() {
-        // The same turn with another number or session: a copy of the transcript, or one that was replaced.
+        // A copy of the transcript, or one that was replaced, has this turn with another number or session.
         Some("idempotency_conflict") => Ok(Stored::Yes),
         Some("turn_exists") => Ok(Stored::NumberTaken),
         Some("invalid_argument") if failure.code != UNAVAILABLE => {

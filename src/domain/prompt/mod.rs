@@ -25,6 +25,7 @@ const SHORT_BYTES: usize = 120;
 const LEAST_TERMS: usize = 2;
 /// Longest prompt in bytes that is searched for a question, from its end.
 const MOST_BYTES: usize = 16 * 1024;
+
 /// The parts of a prompt that are searched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SearchedPrompt<'a> {
